@@ -223,7 +223,7 @@ def _fill_quadrilateral(ra, dec, margin, step):
     n = max(3, math.ceil((length + 2 * margin) / step) + 1)
     s = np.linspace(0.0, 1.0, n)
     u, v = (grid.ravel() for grid in np.meshgrid(s, s))
-    # Corners in order: bilinear in the unit square. The margin stretches each axis about the middle.
+    # Bilinear in the unit square; the margin stretches each axis about the middle.
     width = max(math.hypot(xi[1] - xi[0], eta[1] - eta[0]), 1e-12)
     height = max(math.hypot(xi[3] - xi[0], eta[3] - eta[0]), 1e-12)
     u = (u - 0.5) * (1 + 2 * margin / width) + 0.5

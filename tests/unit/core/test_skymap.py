@@ -33,7 +33,8 @@ def astropy_patch(skymap, tract, patch):
 
 def square(ra, dec, half):
     d_ra = half / np.cos(np.radians(dec))
-    return [ra - d_ra, ra + d_ra, ra + d_ra, ra - d_ra], [dec - half, dec - half, dec + half, dec + half]
+    south, north = dec - half, dec + half
+    return [ra - d_ra, ra + d_ra, ra + d_ra, ra - d_ra], [south, south, north, north]
 
 
 def test_patch_wcs_is_the_standard_tangent_projection(skymap):
