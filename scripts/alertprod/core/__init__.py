@@ -1,0 +1,1 @@
+"""What every stage shares: images, tables, coordinates, times, identifiers."""
