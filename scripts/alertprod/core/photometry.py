@@ -25,7 +25,7 @@ __all__ = [
     "unusable",
 ]
 
-BAD_PLANES = ("BAD", "SAT", "CR", "NO_DATA", "CROSSTALK")
+BAD_PLANES = ("BAD", "SAT", "CR", "NO_DATA")
 """Planes whose pixels take no part in a fit."""
 
 RADIUS_FWHM = 2.0

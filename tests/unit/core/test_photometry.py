@@ -106,7 +106,7 @@ def test_positions_scatter_as_their_errors_say():
 def test_errors_grow_where_pixels_are_missing():
     exposure, x, y, _ = scene(3000.0, seed=3)
     whole = psf_flux(exposure, x[:1], y[:1])
-    ix, iy = int(round(x[0])), int(round(y[0]))
+    ix, iy = round(x[0]), round(y[0])
     exposure.mask[iy : iy + 20, ix - 20 : ix + 20] |= bits("SAT")
     half = psf_flux(exposure, x[:1], y[:1])
     assert half["fluxErr"][0] > 1.3 * whole["fluxErr"][0]
