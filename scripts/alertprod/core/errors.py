@@ -1,12 +1,12 @@
 """The two failures that are not bugs."""
 
 
-class Rejected(Exception):  # noqa: N818  (a result, not an error)
+class Rejected(Exception):
     """This exposure cannot be used; the night goes on without it.
 
     The message is the reason, with its number, and ends up in every product that follows.
     """
 
 
-class BadInput(Exception):  # noqa: N818
+class BadInput(Exception):
     """The user can mend this: one sentence on what was found, one on what to do."""

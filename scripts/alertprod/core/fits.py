@@ -39,7 +39,7 @@ def write_exposure(
         Name of the file.
     exposure : Exposure
     provenance : dict, optional
-        ``rule``, ``version``, ``code``, ``config`` (digests) and ``inputs`` (name -> digest).
+        ``rule``, ``version``, ``code``, ``config`` (digests) and ``inputs`` (names).
     """
     from astropy.io import fits
 
@@ -147,11 +147,13 @@ def _primary(meta: dict, provenance: Provenance | None, state: str, reason: str)
         header["RULE"] = (provenance["rule"], "what made this file")
         header["CODEHASH"] = (provenance["code"], "digest of the stage's code")
         header["CFGHASH"] = (provenance["config"], "digest of the stage's configuration")
-        inputs = provenance.get("inputs", {})
+        inputs = provenance.get("inputs", [])
         header["NINPUTS"] = (len(inputs), "number of input files")
-        for number, (name, value) in enumerate(sorted(inputs.items()), start=1):
-            header[f"IN{number:04d}"] = f"{name} {value}".strip()
-    return fits.PrimaryHDU(header=header)
+        for number, name in enumerate(inputs, start=1):
+            header[f"IN{number:04d}"] = name
+    hdu = fits.PrimaryHDU(header=header)
+    hdu.header["EXTEND"] = True  # astropy would add it after the checksum
+    return hdu
 
 
 def _meta(header) -> dict[str, Any]:

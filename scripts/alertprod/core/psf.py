@@ -126,20 +126,11 @@ class Psf:
 
 
 def lanczos_weights(offset: float, order: int = 5) -> np.ndarray:
-    """Return the 2*order+1 taps that move a sampled function by `offset` px (|offset| <= 0.5).
-
-    Plain Lanczos taps move a centroid by a few per cent too little; the argument is adjusted
-    until the first moment of the taps is `offset`, which makes centroids exact.
-    """
-    grid = np.arange(-order, order + 1)
-    argument = offset
-    for _ in range(6):
-        taps = grid - argument
-        weights = np.sinc(taps) * np.sinc(taps / order)
-        weights[np.abs(taps) >= order] = 0.0
-        weights /= weights.sum()
-        argument += offset - float(weights @ grid)
-    return weights
+    """Return the 2*order+1 taps that move a sampled function by `offset` px (|offset| <= 0.5)."""
+    taps = np.arange(-order, order + 1) - offset
+    weights = np.sinc(taps) * np.sinc(taps / order)
+    weights[np.abs(taps) >= order] = 0.0
+    return weights / weights.sum()
 
 
 def shift(kernel: np.ndarray, dx: float, dy: float) -> np.ndarray:

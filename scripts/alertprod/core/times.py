@@ -16,7 +16,7 @@ def mjd_to_iso(mjd: float, digits: int = 3) -> str:
     """Render an MJD as ISO date and time in the same scale."""
     whole = int(np.floor(mjd))
     unit = 10**digits
-    ticks = int(round((mjd - whole) * DAY_S * unit))
+    ticks = round(float(mjd - whole) * DAY_S * unit)
     date = MJD_ZERO + timedelta(days=whole, seconds=ticks // unit)
     fraction = f".{ticks % unit:0{digits}d}" if digits else ""
     return date.strftime("%Y-%m-%dT%H:%M:%S") + fraction
