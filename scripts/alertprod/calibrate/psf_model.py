@@ -1,0 +1,261 @@
+"""The PSF of an exposure from its stars: pixel images times Chebyshev polynomials.
+
+Each star is a noisy view of the same images at its own sub-pixel phase. The images solve a least
+squares problem whose operator, the shift by a fraction of a pixel, is the one that
+`core.psf.Psf.image` applies later; so what the interpolation of an undersampled profile does
+wrong is fitted and not added. The system is solved by putting residuals back: shift each star's
+residual to the common phase, fit a polynomial over the detector to each pixel, add, repeat.
+
+References
+----------
+Anderson & King 2000, PASP 112, 1360 (effective PSF from dithered residuals);
+Bertin 2011, ASPC 442, 435 (PSFEx: pixel basis with polynomials over the field).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from alertprod.calibrate.shapes import adaptive_moments
+from alertprod.core.errors import Rejected
+from alertprod.core.psf import Psf, lanczos_weights
+
+PIXEL_CLIP = 5.0
+STAR_CLIP = 4.0
+MODEL_FLOOR = 0.02  # relative error that the model may have, for weights and clipping
+LANCZOS = 5
+
+
+@dataclass
+class Stamps:
+    """Cut-outs of the PSF stars.
+
+    Parameters
+    ----------
+    pixels : float32, shape (n, s, s)
+        Background-subtracted, centred on the pixel nearest to the star.
+    good : bool, shape (n, s, s)
+        Pixels that count.
+    noise : float64, shape (n,)
+        Standard deviation of a sky pixel at each star.
+    x, y : float64, shape (n,)
+        Positions on the detector [px].
+    """
+
+    pixels: np.ndarray
+    good: np.ndarray
+    noise: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+def cut_stamps(image, variance, bad, x, y, size: int) -> tuple[Stamps, np.ndarray]:
+    """Cut stamps of `size` px (odd); stars too near to the edge are left out.
+
+    Returns the stamps and the indices of the stars in them.
+    """
+    half = size // 2
+    ny, nx = image.shape
+    ix, iy = np.floor(x + 0.5).astype(int), np.floor(y + 0.5).astype(int)
+    inside = (ix >= half) & (ix < nx - half) & (iy >= half) & (iy < ny - half)
+    index = np.flatnonzero(inside)
+    rows = (iy[index, None] + np.arange(-half, half + 1))[:, :, None]
+    columns = (ix[index, None] + np.arange(-half, half + 1))[:, None, :]
+    pixels = np.asarray(image[rows, columns], dtype=np.float32)
+    good = ~bad[rows, columns] & np.isfinite(pixels)
+    # the variance of the faintest fifth of the pixels is the sky's
+    spread = variance[rows, columns].reshape(len(index), -1)
+    noise = np.sqrt(np.percentile(spread, 20, axis=1)) if len(index) else np.zeros(0)
+    return Stamps(np.where(good, pixels, 0), good, noise, x[index], y[index]), index
+
+
+@njit(cache=True)
+def shift_stamp(stamp, wx, wy, rows, out):
+    """Move a stamp by the separable taps `wx`, `wy`; `rows` is scratch of the same shape."""
+    size = stamp.shape[0]
+    half = len(wx) // 2
+    for j in range(size):
+        for i in range(size):
+            s = 0.0
+            for k in range(max(-half, i - size + 1), min(half, i) + 1):
+                s += wx[k + half] * stamp[j, i - k]
+            rows[j, i] = s
+    for j in range(size):
+        for i in range(size):
+            out[j, i] = 0.0
+        for k in range(max(-half, j - size + 1), min(half, j) + 1):
+            w = wy[k + half]
+            for i in range(size):
+                out[j, i] += w * rows[j - k, i]
+
+
+@njit(cache=True)
+def _shift_all(stamps, wx, wy):
+    out = np.empty(stamps.shape)
+    rows = np.empty(stamps.shape[1:])
+    for n in range(stamps.shape[0]):
+        shift_stamp(stamps[n], wx[n], wy[n], rows, out[n])
+    return out
+
+
+def chebyshev_terms(x, y, shape: tuple[int, int], order: int) -> np.ndarray:
+    """Return T_j(y') T_i(x') for i + j <= order, shape (n, terms); the constant comes first."""
+    ny, nx = shape
+    xs = 2.0 * np.asarray(x) / max(nx - 1, 1) - 1.0
+    ys = 2.0 * np.asarray(y) / max(ny - 1, 1) - 1.0
+    tx = np.polynomial.chebyshev.chebvander(xs, order)
+    ty = np.polynomial.chebyshev.chebvander(ys, order)
+    return np.stack([tx[:, i] * ty[:, j] for i, j in _pairs(order)], axis=1)
+
+
+def _pairs(order: int) -> list[tuple[int, int]]:
+    return [(total - j, j) for total in range(order + 1) for j in range(total + 1)]
+
+
+def choose_order(n_stars: int, largest: int) -> int:
+    """Return the polynomial order over the detector that so many stars can carry."""
+    supported = sum(n_stars >= need for need in (12, 36, 100))
+    return min(supported, largest)
+
+
+def fit_psf(
+    stamps: Stamps, shape: tuple[int, int], order: int, fwhm: float, rounds: int = 8
+) -> tuple[Psf, np.ndarray]:
+    """Fit the PSF model to stamps of stars.
+
+    Parameters
+    ----------
+    stamps : Stamps
+        Cut-outs with good first positions.
+    shape : (ny, nx)
+        Size of the image [px].
+    order : int
+        Order of the Chebyshev polynomials over the image.
+    fwhm : float
+        Typical width [px]: fluxes are fitted inside 1.5 fwhm, variation inside 3 fwhm.
+    rounds : int
+        Number of times that residuals are put back.
+
+    Returns
+    -------
+    psf : Psf
+    kept : bool, shape (n,)
+        Stars that were not clipped.
+
+    Raises
+    ------
+    Rejected
+        If fewer than three stars are left.
+    """
+    fit = _Fit(stamps, shape, order, fwhm)
+    fit.start()
+    for k in range(rounds):
+        fit.improve(clip=k >= 2)
+    return fit.psf(), fit.kept
+
+
+class _Fit:
+    """State of the iteration: images B[t], one per Chebyshev term, and the stars in use."""
+
+    def __init__(self, stamps: Stamps, shape, order: int, fwhm: float) -> None:
+        self.stamps, self.shape, self.order = stamps, shape, order
+        n, size, _ = stamps.pixels.shape
+        if n < 3:
+            raise Rejected(f"only {n} stars for the PSF, need 3")
+        self.terms = chebyshev_terms(stamps.x, stamps.y, shape, order)
+        dx = stamps.x - np.floor(stamps.x + 0.5)
+        dy = stamps.y - np.floor(stamps.y + 0.5)
+        self.forth = [np.array([lanczos_weights(d) for d in v]) for v in (dx, dy)]
+        self.back = [np.array([lanczos_weights(-d) for d in v]) for v in (dx, dy)]
+        grid = np.arange(size) - size // 2
+        radius = np.hypot(grid[:, None], grid)
+        self.core = radius <= max(2.5, 1.5 * fwhm)
+        # outside, noise would pass for variation
+        self.taper = np.clip((3.0 * fwhm + 2 - radius) / 2, 0.0, 1.0)
+        # beyond the inscribed circle there is nothing but corners
+        self.disc = np.clip(size / 2 + 0.5 - radius, 0.0, 1.0)
+        self.kept = np.ones(n, dtype=bool)
+        self.good = stamps.good.copy()
+        self.images = np.zeros((self.terms.shape[1], size, size))
+
+    def start(self) -> None:
+        """First images: the median of the stars, each scaled by its own core flux."""
+        pixels = self.stamps.pixels.astype(np.float64)
+        flux = np.where(self.core, pixels, 0).sum(axis=(1, 2))
+        usable = self.good[:, self.core].all(axis=1) & (flux > 0)
+        if usable.sum() < 3:
+            raise Rejected(f"only {int(usable.sum())} clean stars for the PSF, need 3")
+        pixels, flux = pixels[usable], flux[usable]
+        aligned = _shift_all(pixels / flux[:, None, None], *(w[usable] for w in self.back))
+        self.images[0] = np.median(aligned, axis=0)
+        self._normalise()
+
+    def _normalise(self) -> None:
+        self.images *= self.disc
+        self.images[1:] *= self.taper
+        # A star's flux is free, so amplitude that varies over the field is none of the PSF's.
+        self.images[0] /= self.images[0].sum()
+        self.images[1:] -= self.images[1:].sum(axis=(1, 2))[:, None, None] * self.images[0]
+
+    def _models(self) -> np.ndarray:
+        kernels = np.tensordot(self.terms, self.images, axes=1)
+        return _shift_all(kernels, *self.forth)
+
+    def improve(self, clip: bool) -> None:
+        """Fit fluxes, clip, and put the residuals back into the images."""
+        models = self._models()
+        pixels = self.stamps.pixels
+        use = self.good & self.core
+        model_use = np.where(use, models, 0)
+        norm = np.square(model_use).sum(axis=(1, 2))
+        flux = (model_use * pixels).sum(axis=(1, 2)) / np.maximum(norm, 1e-30)
+        positive = (flux > 0) & (norm > 0)
+        self.kept &= positive
+        scale = np.where(positive, flux, 1.0)[:, None, None]
+        residual = np.where(self.good, pixels / scale - models, 0.0)
+        relative = self.stamps.noise / scale[:, 0, 0]
+        if clip:
+            self._clip(residual, models, relative)
+            residual = np.where(self.good, residual, 0.0)
+        if self.kept.sum() < 3:
+            raise Rejected(f"only {int(self.kept.sum())} stars agree on the PSF, need 3")
+        peak = self.images[0].max()
+        weight = self.kept / (relative**2 + (MODEL_FLOOR * peak) ** 2)
+        aligned = _shift_all(residual, *self.back)
+        design = self.terms * weight[:, None]
+        normal = design.T @ self.terms
+        normal[np.diag_indices_from(normal)] *= 1.0 + 1e-6
+        right = design.T @ aligned.reshape(len(aligned), -1)
+        self.images += np.linalg.solve(normal, right).reshape(self.images.shape)
+        self._normalise()
+
+    def _clip(self, residual, models, relative) -> None:
+        """Drop pixels (neighbours, cosmic rays) and stars (blends) that do not fit."""
+        peak = models.max(axis=(1, 2))
+        error = np.sqrt(
+            relative[:, None, None] ** 2
+            + np.square(2 * MODEL_FLOOR * np.abs(models))
+            + np.square(0.1 * MODEL_FLOOR * peak)[:, None, None]
+        )
+        self.good = self.stamps.good & (np.abs(residual) < PIXEL_CLIP * error)
+        core = np.where(self.core & self.stamps.good, residual / error, 0.0)
+        misfit = np.sqrt(np.square(core).sum(axis=(1, 2)) / self.core.sum())
+        typical = np.median(misfit[self.kept]) if self.kept.any() else 0.0
+        self.kept &= misfit < max(STAR_CLIP * 0.75 * typical, 1.5)
+
+    def psf(self) -> Psf:
+        """Return the model, centred by its adaptive moments."""
+        middle = self.images.shape[1] // 2
+        where = adaptive_moments(self.images[0], [float(middle)], [float(middle)], 1.5)
+        if not where["ok"][0]:
+            raise Rejected("the PSF has no centre: its adaptive moments do not converge")
+        wx = lanczos_weights(float(np.clip(middle - where["x"][0], -0.5, 0.5)))
+        wy = lanczos_weights(float(np.clip(middle - where["y"][0], -0.5, 0.5)))
+        count = len(self.images)
+        images = _shift_all(self.images, np.tile(wx, (count, 1)), np.tile(wy, (count, 1)))
+        images /= images[0].sum()
+        coeffs = np.zeros((count, self.order + 1, self.order + 1))
+        for t, (i, j) in enumerate(_pairs(self.order)):
+            coeffs[t, j, i] = 1.0
+        return Psf(images, coeffs, self.shape)
