@@ -1,0 +1,1 @@
+"""Master calibrations: from frames of one kind to bias, dark, flat and defects."""

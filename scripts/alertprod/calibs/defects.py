@@ -1,0 +1,205 @@
+"""Defects: pixels that no calibration can mend."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from alertprod.calibs.combine import read_frames
+from alertprod.calibs.masters import normalised_flats
+from alertprod.core.errors import Rejected
+from alertprod.core.exposure import Exposure
+from alertprod.core.masks import bits
+from alertprod.core.stage import stage
+from alertprod.instruments.camera import Camera, Detector
+
+log = logging.getLogger(__name__)
+MAX_FRACTION = 0.05  # more defects than this are no defects but something misunderstood
+
+
+@stage("calibs", outputs=("defects",))
+def find_defects(
+    bias: Exposure | None, dark: Exposure | None, flats: list, camera: Camera, *, config: dict
+) -> Exposure:
+    """Find hot, unstable and dead pixels, bad columns and the camera's bad regions.
+
+    Parameters
+    ----------
+    bias, dark : Exposure or None
+        Masters.
+    flats : list of path
+        Flat frames of the same detector (any one filter); may be empty if there is a master.
+    camera : Camera
+    config : dict
+        Section ``calibs``.
+
+    Returns
+    -------
+    Exposure
+        The mask has BAD; ``NHOT``, ``NNOISY``, ``NDEAD``, ``NCOLUMN`` count what was found.
+
+    Raises
+    ------
+    Rejected
+        If there is nothing to find defects in, or far too many are found.
+    """
+    detector = _detector(bias, dark, camera)
+    frames = None
+    if flats:
+        frames = read_frames(
+            flats,
+            camera,
+            "flat",
+            config={**config, "require": 1},
+            bias=None if bias is None else bias.image,
+            electrons=True,
+        )
+        detector = frames.detector
+    if detector is None:
+        raise Rejected("no bias, dark or flat to find defects in")
+    found = {"NHOT": _none(detector), "NNOISY": _none(detector), "NDEAD": _none(detector)}
+    if dark is not None:
+        found["NHOT"] = hot_pixels(dark.image, config)
+    if bias is not None:
+        found["NNOISY"] = noisy_pixels(bias, config)
+    if frames is not None:
+        stack, _ = normalised_flats(frames, dark)
+        found["NDEAD"] = odd_response(np.median(stack, axis=0), config)
+    return _product(found, detector, camera, config)
+
+
+@stage("calibs", outputs=("defects",))
+def find_defects_from_science(raws: list, camera: Camera, *, config: dict) -> Exposure:
+    """Find defects of a camera without darks, in frames between which the sky moves.
+
+    The median in time leaves what stands still on the chip: sky, vignetting and defects. A local
+    median takes away all but the defects.
+
+    Parameters
+    ----------
+    raws : list of path
+        Frames in order of time; an evenly spread part of them is used.
+    camera : Camera
+    config : dict
+        Section ``calibs``: ``science_frames``, ``science_sigma``, ``science_box_px``.
+
+    Returns
+    -------
+    Exposure
+        The mask has BAD.
+
+    Raises
+    ------
+    Rejected
+        If too few frames are usable, or the field does not move and stars look like defects.
+    """
+    from scipy.ndimage import median_filter
+
+    n = min(len(raws), int(config["science_frames"]))
+    chosen = [raws[round(k * (len(raws) - 1) / max(n - 1, 1))] for k in range(n)]
+    frames = read_frames(chosen, camera, "science", config=config)
+    still = np.median(frames.stack, axis=0).astype(np.float32)
+    residual = still - median_filter(still, size=int(config["science_box_px"]), mode="nearest")
+    inside = np.ones(residual.shape, dtype=bool)
+    for region in frames.detector.bad_regions:
+        inside[region.slices] = False
+    limit = config["science_sigma"] * _scatter(residual[inside])
+    found = {"NHOT": (residual > limit) & inside, "NDEAD": (residual < -limit) & inside}
+    log.info("defects beyond %.2f adu from the local median of %d frames", limit, n)
+    return _product(found, frames.detector, camera, config)
+
+
+def hot_pixels(rate: np.ndarray, config: dict) -> np.ndarray:
+    """Pixels whose dark current [electron/s] is far above the median."""
+    limit = max(float(config["hot_rate"]), float(config["hot_sigma"]) * _scatter(rate))
+    return rate - np.median(rate) > limit
+
+
+def noisy_pixels(bias: Exposure, config: dict) -> np.ndarray:
+    """Pixels whose scatter between bias frames is far above that of most."""
+    scatter = np.sqrt(bias.variance)
+    typical = float(np.median(scatter))
+    # With few frames a sample scatter varies by 1 / sqrt(2 (n - 1)) of itself.
+    n = max(int(bias.meta.get("NFRAMES", 2)), 2)
+    limit = typical * (1 + float(config["noisy_sigma"]) / np.sqrt(2 * (n - 1)))
+    return scatter > limit if typical > 0 else np.zeros(scatter.shape, dtype=bool)
+
+
+def odd_response(flat: np.ndarray, config: dict, box: int = 16) -> np.ndarray:
+    """Pixels whose response is far from the median of their block of ``box`` x ``box`` px."""
+    ny, nx = flat.shape
+    local = np.empty_like(flat)
+    for y in range(0, ny, box):
+        for x in range(0, nx, box):
+            block = flat[y : y + box, x : x + box]
+            local[y : y + box, x : x + box] = np.median(block)
+    ratio = flat / np.where(local > 0, local, 1.0)
+    low, high = float(config["dead_response"]), float(config["bright_response"])
+    return ~((ratio > low) & (ratio < high))
+
+
+def bad_columns(bad: np.ndarray, detector: Detector, fraction: float) -> np.ndarray:
+    """Whole columns of an amplifier of which more than a fraction is bad."""
+    out = np.zeros_like(bad)
+    for amplifier in detector.amplifiers:
+        part = bad[amplifier.detsec.slices]
+        out[amplifier.detsec.slices][:, part.mean(axis=0) > fraction] = True
+    return out
+
+
+def _scatter(values: np.ndarray) -> float:
+    """Clipped standard deviation; a median absolute deviation of integers would be quantised."""
+    sample = values.ravel().astype(np.float64)
+    centre = np.median(sample)
+    low, high = np.percentile(sample, [2.5, 97.5])
+    width = max((high - low) / 4, 1e-12)
+    for _ in range(5):
+        keep = np.abs(sample - centre) < 4 * width
+        new = float(np.sqrt(np.mean((sample[keep] - centre) ** 2)))
+        if not keep.any() or abs(new - width) <= 1e-3 * width:
+            break
+        width = new
+    return max(width, 1e-12)
+
+
+def _none(detector: Detector) -> np.ndarray:
+    return np.zeros(detector.shape, dtype=bool)
+
+
+def _detector(bias, dark, camera: Camera) -> Detector | None:
+    for master in (bias, dark):
+        if master is not None and "DETECTOR" in master.meta:
+            return camera.detector(master.meta["DETECTOR"])
+    return None
+
+
+def _product(found: dict, detector: Detector, camera: Camera, config: dict) -> Exposure:
+    bad = np.zeros(detector.shape, dtype=bool)
+    meta = {"INSTRUME": camera.name, "DETECTOR": detector.id, "BUNIT": "1"}
+    for name, where in found.items():
+        meta[name] = int(where.sum())
+        bad |= where
+    columns = bad_columns(bad, detector, float(config["column_fraction"])) & ~bad
+    meta["NCOLUMN"] = int(columns.sum())
+    bad |= columns
+    fraction = float(bad.mean())
+    if fraction > MAX_FRACTION:
+        raise Rejected(
+            f"{fraction:.1%} of detector {detector.id} look defective ({found_text(meta)}): "
+            "the frames do not show its defects"
+        )
+    for region in detector.bad_regions:
+        bad[region.slices] = True
+    meta["NBAD"] = int(bad.sum())
+    log.info("detector %d: %s", detector.id, found_text(meta))
+    mask = np.where(bad, bits("BAD"), 0).astype(np.int32)
+    return Exposure(
+        image=bad.astype(np.float32), mask=mask, variance=np.ones(bad.shape, np.float32), meta=meta
+    )
+
+
+def found_text(meta: dict) -> str:
+    """Counts of a defect map in words."""
+    words = {"NHOT": "hot", "NNOISY": "unstable", "NDEAD": "dead", "NCOLUMN": "in bad columns"}
+    return ", ".join(f"{meta[k]} {word}" for k, word in words.items() if k in meta)

@@ -1,0 +1,1 @@
+"""What a camera is and how its raw files are read."""

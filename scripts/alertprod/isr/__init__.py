@@ -1,0 +1,1 @@
+"""Remove the instrument's signature: from raw snaps to one image in electrons."""
