@@ -7,9 +7,9 @@ import logging
 import numpy as np
 
 from alertprod.calibs.combine import read_frames
-from alertprod.calibs.masters import normalised_flats
 from alertprod.core.errors import Rejected
 from alertprod.core.exposure import Exposure
+from alertprod.core.fits import read_exposure
 from alertprod.core.masks import bits
 from alertprod.core.stage import stage
 from alertprod.instruments.camera import Camera, Detector
@@ -29,7 +29,7 @@ def find_defects(
     bias, dark : Exposure or None
         Masters.
     flats : list of path
-        Flat frames of the same detector (any one filter); may be empty if there is a master.
+        Master flats of the same detector, one per band; rejected ones are left out.
     camera : Camera
     config : dict
         Section ``calibs``.
@@ -42,35 +42,22 @@ def find_defects(
     Raises
     ------
     Rejected
-        If there is nothing to find defects in, or far too many are found.
+        If there is no master to find defects in, or far too many are found.
     """
-    detector = _detector(bias, dark, camera)
-    frames = None
-    if flats:
-        frames = read_frames(
-            flats,
-            camera,
-            "flat",
-            config={**config, "require": 1},
-            bias=None if bias is None else bias.image,
-            electrons=True,
-        )
-        detector = frames.detector
-    if detector is None:
-        raise Rejected("no bias, dark or flat to find defects in")
+    responses = _responses(flats)
+    detector = _detector([bias, dark, *responses], camera)
     found = {"NHOT": _none(detector), "NNOISY": _none(detector), "NDEAD": _none(detector)}
     if dark is not None:
         found["NHOT"] = hot_pixels(dark.image, config)
     if bias is not None:
         found["NNOISY"] = noisy_pixels(bias, config)
-    if frames is not None:
-        stack, _ = normalised_flats(frames, dark)
-        found["NDEAD"] = odd_response(np.median(stack, axis=0), config)
+    for flat in responses:
+        found["NDEAD"] |= odd_response(flat.image, config)
     return _product(found, detector, camera, config)
 
 
 @stage("calibs", outputs=("defects",))
-def find_defects_from_science(raws: list, camera: Camera, *, config: dict) -> Exposure:
+def find_science_defects(raws: list, camera: Camera, *, config: dict) -> Exposure:
     """Find defects of a camera without darks, in frames between which the sky moves.
 
     The median in time leaves what stands still on the chip: sky, vignetting and defects. A local
@@ -167,11 +154,22 @@ def _none(detector: Detector) -> np.ndarray:
     return np.zeros(detector.shape, dtype=bool)
 
 
-def _detector(bias, dark, camera: Camera) -> Detector | None:
-    for master in (bias, dark):
-        if master is not None and "DETECTOR" in master.meta:
+def _responses(flats: list) -> list[Exposure]:
+    """Read master flats; a rejected one says nothing of defects."""
+    found = []
+    for path in flats:
+        try:
+            found.append(read_exposure(path))
+        except Rejected as reason:
+            log.warning("left out: %s: %s", path, reason)
+    return found
+
+
+def _detector(masters: list, camera: Camera) -> Detector:
+    for master in masters:
+        if master is not None:
             return camera.detector(master.meta["DETECTOR"])
-    return None
+    raise Rejected("no master bias, dark or flat to find defects in")
 
 
 def _product(found: dict, detector: Detector, camera: Camera, config: dict) -> Exposure:

@@ -197,7 +197,7 @@ class Camera:
         return self.nominal_wcs(detector_id, ra, dec, rotation).pix_to_sky(x, y)
 
 
-def load_camera(source: str | Path) -> Camera:
+def read_camera(source: str | Path) -> Camera:
     """Read an instrument file, by path or by the name of one in ``config/instruments``.
 
     Raises
