@@ -23,3 +23,33 @@ night: $(READY)  ## simulate the demo survey and take it to alerts, orbits and a
 	rm -rf .snakemake/locks
 	$(ALONE) snakemake -c$(CORES) -s workflow/simulate.smk --configfile config/simulate/demo.yaml --quiet all
 	$(ALONE) snakemake -c$(CORES) --configfile config/demo.yaml --quiet rules
+
+real: $(READY)  ## the real field: raw frames of one night to the light curve of HAT-P-32
+	$(ALONE) bash scripts/real_field.sh $(CORES)
+
+test: $(READY)  ## unit and workflow tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check scripts tests benchmarks docs
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not science and not integration"
+
+science: $(READY)  ## long measurements of quality, on several seeds and on real data
+	$(BIN)/pytest -q -m science
+
+integration: $(READY)  ## PostgreSQL and Slurm, from Debian's packages
+	$(BIN)/pytest -q -m integration
+
+bench: $(READY)  ## time and memory of every stage
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+lint: $(READY)  ## put everything in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format scripts tests benchmarks docs
+	$(BIN)/snakefmt Snakefile workflow
+
+lock:  ## resolve the dependencies anew
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-header --no-annotate --python-version 3.11 --upgrade -o envs/requirements.lock
+
+clean:  ## remove the results of the demo, after asking
+	@read -p "Remove results/ and data/demo/? [y/N] " answer && [ "$$answer" = y ] && rm -rf results data/demo

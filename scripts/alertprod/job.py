@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import alertprod
-from alertprod.core import fits, products, tables
+from alertprod.core import fits, products, tables, times
 from alertprod.core.errors import BadInput, Rejected
 from alertprod.core.files import digest, file_digest
 
@@ -53,6 +53,51 @@ def chain(snakemake, *functions: Callable) -> None:
                 reason = _run_stage(function, pool, snakemake, facts)
             else:
                 _reject(function, pool, reason, facts)
+
+
+def fold(snakemake, function: Callable) -> None:
+    """Run a stage function that reads and writes the database, as a state of the fold.
+
+    The function takes ``fold_context`` besides its products (see
+    `alertprod.associate.visit.associate_visit`) and returns its first product with the metadata
+    that make the product a state. Rejected products among the inputs are its own affair.
+    """
+    with job(snakemake):
+        pool = Pool(snakemake)
+        parameters = inspect.signature(function).parameters
+        given = {name: pool.get(name) for name in parameters if name in pool}
+        result, metadata = function(
+            **given,
+            fold_context=fold_context(snakemake, function),
+            config=snakemake.params.sections[function.section],
+        )
+        name = function.outputs[0]
+        facts = provenance(snakemake, function)
+        tables.write_table(pool.outputs[name], result, name, facts, metadata)
+
+
+def fold_context(snakemake, function: Callable) -> dict[str, Any]:
+    """Return what a state of the fold must know: database, parent, inputs, code."""
+    params = snakemake.params
+    root = str(params.results)
+    previous = _paths_of(snakemake, "previous")
+    inputs = [name for name in snakemake.input.keys() if name != "previous"]
+    context = {
+        "database": database_url(params.database, root),
+        "root": root,
+        "parent_file": relative(previous[0], root) if previous else None,
+        "inputs": content_digests(snakemake, inputs),
+        "code": params.code[function.section],
+        "planned": set(snakemake.config["planned"]),
+    }
+    if params.clock == "wall":
+        context["now"] = times.now_tai()
+    return context
+
+
+def database_url(database: str, root: str) -> str:
+    """Return the URL of the APDB: the configured one, or SQLite among the results."""
+    return database or f"sqlite:///{root}/db/apdb.sqlite"
 
 
 def accepted(paths) -> tuple[list[str], dict[str, str]]:
@@ -146,8 +191,10 @@ def load(name: str, value: Any) -> Any:
         from alertprod.instruments.camera import read_camera
 
         return read_camera(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [str(path) for path in value]
     if not isinstance(value, str):
-        return value if isinstance(value, dict) else [str(path) for path in value]
+        return value
     if products.kind(name) == "image":
         return fits.read_exposure(value)
     if products.kind(name) == "table":
@@ -239,7 +286,11 @@ def content_digests(snakemake, names: list[str]) -> dict[str, str]:
     """Return the digests of the content of the named inputs, by relative name."""
     root = str(snakemake.params.get("results", "results"))
     return {
-        relative(path, root): file_digest(path)
+        relative(path, root): _content_digest(path)
         for name in names
         for path in _paths_of(snakemake, name)
     }
+
+
+def _content_digest(path: str) -> str:
+    return fits.content_digest(path) if path.endswith(".fits") else file_digest(path)

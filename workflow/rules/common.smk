@@ -22,6 +22,9 @@ include: "code.smk"
 include: "sheet.smk"
 
 
+# Which visits a run may redo: no parameter of a rule, or another selection would rerun the fold.
+config["planned"] = [int(visit) for visit in SHEET.targets]
+
 # With granularity: detector the step rules stand aside for those of detector.smk.
 STEPWISE = r"\d{13}" if config["granularity"] == "step" else "none"
 STEPWISE_BIN = r"\d+" if config["granularity"] == "step" else "none"
@@ -162,6 +165,37 @@ def visit_inputs(name):
     return products
 
 
+def visit_row(wildcards):
+    """Return what a per-visit rule must know of its visit, as its parameter."""
+    row = SHEET.visits[wildcards.visit]
+    names = ("visit", "night", "midpoint_mjd_tai", "ra", "dec", "band", "instrument")
+    return {"visit": {name: row[name] for name in names}}
+
+
+def pointings(wildcards):
+    """Return the pointings of a night, as a parameter."""
+    names = ("visit", "midpoint_mjd_tai", "ra", "dec", "band")
+    rows = [SHEET.visits[visit] for visit in SHEET.of_night(wildcards.night)]
+    return {"visits": [{name: row[name] for name in names} for row in rows]}
+
+
+def fold_settings():
+    """Return where the fold keeps its database and how it tells time."""
+    names = ("instrument", "clock")
+    return {"database": config["database"], **{name: config[name] for name in names}}
+
+
+def apdb_file():
+    """Return the file that stands for the database: itself, or a marker for a server's."""
+    return "<results>/db/apdb.json" if config["database"] else "<results>/db/apdb.sqlite"
+
+
+def last_states(wildcards):
+    """Return the last product of the fold in each selected night."""
+    last = {SHEET.night(visit): visit for visit in SHEET.targets}
+    return [f"<results>/{night}/{visit}/forced.parquet" for night, visit in last.items()]
+
+
 def done_or_planned(path, night, why):
     """Return a product of an earlier night; one sentence where it is neither selected nor there."""
     if night not in SHEET.nights and not exists(path.replace("<results>", RESULTS)):
@@ -239,7 +273,7 @@ def window(wildcards):
 
 def everything(wildcards):
     """Return what a run is for: published visits, metrics, discoveries, summaries, database."""
-    wanted = []
+    wanted = [apdb_file()] if SHEET.targets else []
     for visit in SHEET.targets:
         folder = f"<results>/{SHEET.night(visit)}/{visit}"
         wanted += [f"{folder}/published.json", f"{folder}/metrics.json"]

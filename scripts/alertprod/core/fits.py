@@ -13,7 +13,7 @@ import numpy as np
 
 from alertprod.core.errors import BadInput, Rejected
 from alertprod.core.exposure import Background, Exposure
-from alertprod.core.files import replacing
+from alertprod.core.files import digest, replacing
 from alertprod.core.masks import planes
 from alertprod.core.psf import Psf
 from alertprod.core.times import mjd_to_iso
@@ -122,6 +122,17 @@ def status(path: str | os.PathLike) -> tuple[str, str]:
 
     header = fits.getheader(path, 0)
     return str(header.get("STATUS", "OK")), str(header.get("REASON", ""))
+
+
+def content_digest(path: str | os.PathLike) -> str:
+    """Return a digest of status and pixels, from the checksums in the headers (cheap)."""
+    from astropy.io import fits
+
+    with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        header = hdus[0].header
+        facts = [str(header.get("STATUS", "OK")), str(header.get("REASON", ""))]
+        facts += [str(hdu.header.get("DATASUM", "")) for hdu in hdus]
+    return digest(*facts)
 
 
 def _raise_if_rejected(header) -> None:

@@ -31,6 +31,12 @@ def iso_to_mjd(text: str) -> float:
     return delta.days + (delta.seconds + delta.microseconds * 1e-6) / DAY_S
 
 
+def now_tai() -> float:
+    """Return the present moment as MJD TAI (for ``clock: wall`` only)."""
+    moment = datetime.now(UTC) - MJD_ZERO
+    return float(utc_to_tai(moment / timedelta(days=1)))
+
+
 def utc_to_tai(mjd_utc):
     """Convert MJD UTC to MJD TAI [d]."""
     import erfa

@@ -1,0 +1,82 @@
+"""
+DayMOPS: asteroids from the sources that nothing else explains.
+
+IN   <results>/{night}/{visit}/association.parquet of the night's visits, tracklets of the window
+OUT  <results>/{night}/  tracklets.parquet  linkages.parquet  orbits.parquet (cumulative)  discoveries.psv
+"""
+
+
+rule make_tracklets:
+    """Join the unattributed sources of a night to tracklets."""
+    input:
+        associations=night_inputs("association.parquet"),
+    output:
+        tracklets=f"{NIGHT}/tracklets.parquet",
+    params:
+        **settings("daymops"),
+    log:
+        "<logs>/{night}/make_tracklets.log",
+    benchmark:
+        "<benchmarks>/{night}/make_tracklets.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    script:
+        "../../scripts/make_tracklets.py"
+
+
+rule link_tracklets:
+    """Link tracklets over the nights of the window."""
+    input:
+        tracklets=window,
+    output:
+        linkages=f"{NIGHT}/linkages.parquet",
+    params:
+        **settings("daymops"),
+    log:
+        "<logs>/{night}/link_tracklets.log",
+    benchmark:
+        "<benchmarks>/{night}/link_tracklets.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    script:
+        "../../scripts/link_tracklets.py"
+
+
+rule fit_orbits:
+    """Fit orbits to the linkages and add them to those found before."""
+    input:
+        linkages=f"{NIGHT}/linkages.parquet",
+        tracklets=window,
+        orbits=found_orbits,
+    output:
+        orbits=f"{NIGHT}/orbits.parquet",
+    params:
+        **settings("daymops"),
+    log:
+        "<logs>/{night}/fit_orbits.log",
+    benchmark:
+        "<benchmarks>/{night}/fit_orbits.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    script:
+        "../../scripts/fit_orbits.py"
+
+
+rule report_discoveries:
+    """Write the night's discoveries for the Minor Planet Center (ADES)."""
+    input:
+        linkages=f"{NIGHT}/linkages.parquet",
+        tracklets=window,
+        orbits=f"{NIGHT}/orbits.parquet",
+    output:
+        discoveries=f"{NIGHT}/discoveries.psv",
+    params:
+        **settings("daymops"),
+    log:
+        "<logs>/{night}/report_discoveries.log",
+    benchmark:
+        "<benchmarks>/{night}/report_discoveries.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    script:
+        "../../scripts/report_discoveries.py"
