@@ -1,0 +1,5 @@
+"""Alerts: forced photometry, stamps and packets of a visit."""
+
+from alertprod.alerts.visit import images_by_detector, package_alerts
+
+__all__ = ["images_by_detector", "package_alerts"]

@@ -1,0 +1,6 @@
+"""Association: the detections of a visit meet the database of everything seen before."""
+
+from alertprod.associate.sync import sync_apdb
+from alertprod.associate.visit import associate_visit
+
+__all__ = ["associate_visit", "sync_apdb"]
