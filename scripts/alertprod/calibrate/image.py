@@ -129,7 +129,7 @@ def measure_image(isr: Exposure, config: dict) -> Measured:
     mask = isr.mask & ~np.int32(bits("DETECTED"))
     mask |= np.where(found.segments > 0, np.int32(bits("DETECTED")), np.int32(0))
     work = Exposure(found.image, mask, isr.variance, isr.meta)
-    work.psf, kept = fit_psf_in_turns(work, shapes, stars, config["psf"])
+    work.psf, kept = fit_psf_in_turns(work, found.segments, shapes, stars, config["psf"])
     fit = fit_position(work, shapes.x, shapes.y)
     radius = config["photometry"]["aperture_fwhm"] * work.psf.fwhm()
     bad = work.bad("BAD", "CR", "NO_DATA")
@@ -138,7 +138,9 @@ def measure_image(isr: Exposure, config: dict) -> Measured:
     return Measured(work, found, shapes, fit, aperture, kept, saturated)
 
 
-def fit_psf_in_turns(work: Exposure, shapes: Shapes, stars, config: dict) -> tuple[Psf, np.ndarray]:
+def fit_psf_in_turns(
+    work: Exposure, segments, shapes: Shapes, stars, config: dict
+) -> tuple[Psf, np.ndarray]:
     """Fit the PSF with moment centroids, then again with the positions that this PSF gives.
 
     Returns the PSF and the indices of the stars that were not clipped.
@@ -148,7 +150,7 @@ def fit_psf_in_turns(work: Exposure, shapes: Shapes, stars, config: dict) -> tup
     bad = work.bad("BAD", "SAT", "CR", "NO_DATA", "EDGE")
     x, y = shapes.x[stars].copy(), shapes.y[stars].copy()
     for turn in range(PSF_TURNS):
-        stamps, inside = cut_stamps(work.image, work.variance, bad, x, y, 2 * half + 1)
+        stamps, inside = cut_stamps(work, bad, segments, x, y, 2 * half + 1)
         if len(inside) < config["min_stars"]:
             raise Rejected(f"{len(inside)} PSF stars clear of the edge, need {config['min_stars']}")
         order = choose_order(len(inside), int(config["order"]))
@@ -159,24 +161,11 @@ def fit_psf_in_turns(work: Exposure, shapes: Shapes, stars, config: dict) -> tup
             fit = fit_position(replace(work, psf=psf), x, y)
             fine = ~fit["flag"] & ~fit["flag_position"]
             x, y = np.where(fine, fit["x"], x), np.where(fine, fit["y"], y)
-    psf = _with_aperture_correction(work, psf, x[inside[kept]], y[inside[kept]])
     log.info(
-        "PSF of order %d from %d of %d stars, FWHM %.2f px, aperture correction %.4f",
-        order, int(kept.sum()), len(stars), psf.fwhm(), psf.apcorr,
+        "PSF of order %d from %d of %d stars, FWHM %.2f px",
+        order, int(kept.sum()), len(stars), psf.fwhm(),
     )  # fmt: skip
     return psf, stars[inside[kept]]
-
-
-def _with_aperture_correction(work: Exposure, psf: Psf, x, y) -> Psf:
-    """Make PSF fluxes agree with those in the largest circle that the model covers."""
-    trial = replace(work, psf=psf)
-    fit = fit_position(trial, x, y)
-    circle = aperture_flux(trial, x, y, psf.size // 2 - 0.5)
-    good = ~fit["flag"] & ~circle["flag"] & (circle["flux"] > 50 * circle["fluxErr"])
-    if good.sum() < 5:
-        return psf
-    ratio = float(np.median(circle["flux"][good] / fit["flux"][good]))
-    return replace(psf, apcorr=float(np.clip(ratio, 0.9, 1.1)))
 
 
 def astrometric_stars(measured: Measured, config: dict) -> Star:
@@ -221,7 +210,7 @@ def _calibrated(isr: Exposure, measured: Measured, solution: Solution, zero: Zer
     ny, nx = work.shape
     rms = float(np.median(measured.found.rms.grid))
     area = psf.effective_area((nx - 1) / 2, (ny - 1) / 2)
-    limit = 5 * rms * np.sqrt(area) * psf.apcorr * zero.factor
+    limit = 5 * rms * np.sqrt(area) * zero.factor
     meta = dict(isr.meta) | {
         "BUNIT": "nJy",
         "FLUXCAL": zero.factor,

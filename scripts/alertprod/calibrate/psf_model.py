@@ -23,7 +23,8 @@ from alertprod.core.psf import Psf, lanczos_weights
 
 PIXEL_CLIP = 5.0
 STAR_CLIP = 4.0
-MODEL_FLOOR = 0.02  # relative error that the model may have, for weights and clipping
+SKY_ERROR = 0.05  # of the global background near a star, in units of the noise of a pixel
+MODEL_FLOOR = 0.01  # relative error that the model may have, for weights and clipping
 LANCZOS = 5
 
 
@@ -50,11 +51,30 @@ class Stamps:
     y: np.ndarray
 
 
-def cut_stamps(image, variance, bad, x, y, size: int) -> tuple[Stamps, np.ndarray]:
+def cut_stamps(exposure, bad, segments, x, y, size: int) -> tuple[Stamps, np.ndarray]:
     """Cut stamps of `size` px (odd); stars too near to the edge are left out.
 
-    Returns the stamps and the indices of the stars in them.
+    Parameters
+    ----------
+    exposure : Exposure
+        Background-subtracted image and its variance.
+    bad : bool, shape (ny, nx)
+        Pixels that do not count.
+    segments : int32, shape (ny, nx), or None
+        Which source each pixel belongs to: neighbours, grown by a ring of 2 px, do not count
+        (their light in the wings would make the whole model too broad).
+    x, y : arrays, shape (n,)
+        Positions [px].
+    size : int
+        Side of the stamps [px], odd.
+
+    Returns
+    -------
+    stamps : Stamps
+    index : int array
+        The stars in them.
     """
+    image, variance = exposure.image, exposure.variance
     half = size // 2
     ny, nx = image.shape
     ix, iy = np.floor(x + 0.5).astype(int), np.floor(y + 0.5).astype(int)
@@ -64,10 +84,28 @@ def cut_stamps(image, variance, bad, x, y, size: int) -> tuple[Stamps, np.ndarra
     columns = (ix[index, None] + np.arange(-half, half + 1))[:, None, :]
     pixels = np.asarray(image[rows, columns], dtype=np.float32)
     good = ~bad[rows, columns] & np.isfinite(pixels)
+    if segments is not None:
+        owner = segments[rows, columns]
+        own = owner[:, half, half][:, None, None]
+        good &= ~_grown((owner > 0) & (owner != own))
     # the variance of the faintest fifth of the pixels is the sky's
     spread = variance[rows, columns].reshape(len(index), -1)
     noise = np.sqrt(np.percentile(spread, 20, axis=1)) if len(index) else np.zeros(0)
     return Stamps(np.where(good, pixels, 0), good, noise, x[index], y[index]), index
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """Grow masks of shape (n, s, s) by two pixels."""
+    for axis in (1, 2):
+        for step in (1, 1):
+            grown = mask.copy()
+            ahead: list = [slice(None)] * 3
+            behind: list = [slice(None)] * 3
+            ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
+            grown[tuple(ahead)] |= mask[tuple(behind)]
+            grown[tuple(behind)] |= mask[tuple(ahead)]
+            mask = grown
+    return mask
 
 
 @njit(cache=True)
@@ -175,13 +213,18 @@ class _Fit:
         self.taper = np.clip((3.0 * fwhm + 2 - radius) / 2, 0.0, 1.0)
         # beyond the inscribed circle there is nothing but corners
         self.disc = np.clip(size / 2 + 0.5 - radius, 0.0, 1.0)
+        # A sky that is wrong by a hundredth of its noise would add up over the stamp to per cents
+        # of a faint star: each star's sky is taken from the rim, where the model is zero.
+        self.rim = (radius <= size / 2) & (radius > size / 2 - max(2.0, 0.15 * size))
         self.kept = np.ones(n, dtype=bool)
         self.good = stamps.good.copy()
+        self.sky, self.flux = np.zeros(n), np.ones(n)
         self.images = np.zeros((self.terms.shape[1], size, size))
 
     def start(self) -> None:
         """First images: the median of the stars, each scaled by its own core flux."""
-        pixels = self.stamps.pixels.astype(np.float64)
+        self.sky = self._rim_level(self.stamps.pixels)
+        pixels = self.stamps.pixels - self.sky[:, None, None]
         flux = np.where(self.core, pixels, 0).sum(axis=(1, 2))
         usable = self.good[:, self.core].all(axis=1) & (flux > 0)
         if usable.sum() < 3:
@@ -190,6 +233,13 @@ class _Fit:
         aligned = _shift_all(pixels / flux[:, None, None], *(w[usable] for w in self.back))
         self.images[0] = np.median(aligned, axis=0)
         self._normalise()
+
+    def _rim_level(self, values) -> np.ndarray:
+        """Return the mean of good pixels in the rim of each stamp; 0 where too few are left."""
+        use = self.good & self.rim
+        count = use.sum(axis=(1, 2))
+        level = np.where(use, values, 0.0).sum(axis=(1, 2)) / np.maximum(count, 1)
+        return np.where(count >= 0.2 * self.rim.sum(), level, 0.0)
 
     def _normalise(self) -> None:
         self.images *= self.disc
@@ -209,43 +259,74 @@ class _Fit:
         use = self.good & self.core
         model_use = np.where(use, models, 0)
         norm = np.square(model_use).sum(axis=(1, 2))
-        flux = (model_use * pixels).sum(axis=(1, 2)) / np.maximum(norm, 1e-30)
+        top = (model_use * (pixels - self.sky[:, None, None])).sum(axis=(1, 2))
+        flux = top / np.maximum(norm, 1e-30)
         positive = (flux > 0) & (norm > 0)
         self.kept &= positive
         scale = np.where(positive, flux, 1.0)[:, None, None]
-        residual = np.where(self.good, pixels / scale - models, 0.0)
-        relative = self.stamps.noise / scale[:, 0, 0]
+        self.flux = scale[:, 0, 0]
+        self.sky = self._rim_level(pixels - scale * models)
+        residual = (pixels - self.sky[:, None, None]) / scale - models
+        error = self._errors(models, scale)
         if clip:
-            self._clip(residual, models, relative)
-            residual = np.where(self.good, residual, 0.0)
+            self._clip(residual / error)
         if self.kept.sum() < 3:
             raise Rejected(f"only {int(self.kept.sum())} stars agree on the PSF, need 3")
-        peak = self.images[0].max()
-        weight = self.kept / (relative**2 + (MODEL_FLOOR * peak) ** 2)
-        aligned = _shift_all(residual, *self.back)
-        design = self.terms * weight[:, None]
-        normal = design.T @ self.terms
-        normal[np.diag_indices_from(normal)] *= 1.0 + 1e-6
-        right = design.T @ aligned.reshape(len(aligned), -1)
-        self.images += np.linalg.solve(normal, right).reshape(self.images.shape)
-        self._normalise()
+        residual[~self.good] = 0.0
+        weight = np.where(self.good & self.kept[:, None, None], error**-2, 0.0)
+        self._update(_shift_all(residual, *self.back), weight)
 
-    def _clip(self, residual, models, relative) -> None:
-        """Drop pixels (neighbours, cosmic rays) and stars (blends) that do not fit."""
-        peak = models.max(axis=(1, 2))
-        error = np.sqrt(
-            relative[:, None, None] ** 2
-            + np.square(2 * MODEL_FLOOR * np.abs(models))
-            + np.square(0.1 * MODEL_FLOOR * peak)[:, None, None]
+    def _errors(self, models, scale) -> np.ndarray:
+        """Return the error of each pixel over the flux: sky, photons, and the model itself."""
+        peak = models.max(axis=(1, 2))[:, None, None]
+        positive = np.maximum(models, 0.0)
+        return np.sqrt(
+            np.square(self.stamps.noise[:, None, None] / scale)
+            + positive / scale
+            + np.square(MODEL_FLOOR * positive)
+            + np.square(0.02 * MODEL_FLOOR * peak)
         )
-        self.good = self.stamps.good & (np.abs(residual) < PIXEL_CLIP * error)
-        core = np.where(self.core & self.stamps.good, residual / error, 0.0)
+
+    def _clip(self, normalised) -> None:
+        """Drop pixels (neighbours, cosmic rays) and stars (blends) that do not fit."""
+        self.good = self.stamps.good & (np.abs(normalised) < PIXEL_CLIP)
+        core = np.where(self.core & self.stamps.good, normalised, 0.0)
         misfit = np.sqrt(np.square(core).sum(axis=(1, 2)) / self.core.sum())
         typical = np.median(misfit[self.kept]) if self.kept.any() else 0.0
         self.kept &= misfit < max(STAR_CLIP * 0.75 * typical, 1.5)
 
+    def _update(self, aligned, weight) -> None:
+        """Add the weighted least-squares polynomial of the residuals of each pixel."""
+        n, size, _ = aligned.shape
+        weight, aligned = weight.reshape(n, -1), aligned.reshape(n, -1)
+        count = self.terms.shape[1]
+        products = (self.terms[:, :, None] * self.terms[:, None, :]).reshape(n, -1)
+        normal = (weight.T @ products).reshape(-1, count, count)
+        right = (weight * aligned).T @ self.terms
+        trace = np.trace(normal, axis1=1, axis2=2)
+        # a ridge far below any star's weight: pixels that no star constrains do not move
+        ridge = 1e-6 * trace + 1e-9 * trace.max()
+        normal += ridge[:, None, None] * np.eye(count)
+        step = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
+        self.images += step.T.reshape(self.images.shape)
+        self._normalise()
+
+    def rim_value(self) -> float:
+        """Return the PSF's own value in the rim, from stars so bright that their sky is known.
+
+        What the rim of a star has above the sky of the image is wing, over the star's flux. A
+        sky good to SKY_ERROR of its noise leaves the brightest stars a say.
+        """
+        weight = np.where(self.kept, np.square(self.flux / (SKY_ERROR * self.stamps.noise)), 0.0)
+        value = float(np.sum(weight * self.sky / self.flux) / np.sum(weight))
+        error = 1.0 / np.sqrt(np.sum(weight))
+        largest = 0.03 / self.disc.sum()
+        return float(np.clip(value, 0.0, largest)) if value > 3 * error else 0.0
+
     def psf(self) -> Psf:
         """Return the model, centred by its adaptive moments."""
+        self.images[0] += self.rim_value() * self.disc
+        self.images /= self.images[0].sum()
         middle = self.images.shape[1] // 2
         where = adaptive_moments(self.images[0], [float(middle)], [float(middle)], 1.5)
         if not where["ok"][0]:
@@ -254,7 +335,6 @@ class _Fit:
         wy = lanczos_weights(float(np.clip(middle - where["y"][0], -0.5, 0.5)))
         count = len(self.images)
         images = _shift_all(self.images, np.tile(wx, (count, 1)), np.tile(wy, (count, 1)))
-        images /= images[0].sum()
         coeffs = np.zeros((count, self.order + 1, self.order + 1))
         for t, (i, j) in enumerate(_pairs(self.order)):
             coeffs[t, j, i] = 1.0

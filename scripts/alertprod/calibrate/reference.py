@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alertprod.core.errors import Rejected
-from alertprod.calibrate._shards import at_epoch, read_region
+from alertprod.core.refcat import at_epoch, read_region
 
 MAS_PER_DEG = 3.6e6
 
