@@ -50,7 +50,9 @@ def load(files=(), default: str | None = None) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for path in (default, *files):
         merge(config, _read(path))
-    config["pathvars"] = {name: resolve(value, config) for name, value in config["pathvars"].items()}
+    config["pathvars"] = {
+        name: resolve(value, config) for name, value in config["pathvars"].items()
+    }
     return config
 
 

@@ -43,7 +43,9 @@ class Sheet:
         for row in self._read("templates"):
             key = row["template_run"], row["tract"], row["patch"], row["band"]
             self.bins.setdefault(key, {}).setdefault(row["airmass_bin"], []).append(row)
-        self.order = sorted(self.visits, key=lambda v: (float(self.visits[v]["midpoint_mjd_tai"]), v))
+        self.order = sorted(
+            self.visits, key=lambda v: (float(self.visits[v]["midpoint_mjd_tai"]), v)
+        )
 
     def _read(self, name: str) -> list[Row]:
         path = Path(self.config["sheet"]) / f"{name}.csv"
