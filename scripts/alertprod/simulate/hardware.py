@@ -54,7 +54,7 @@ class Hardware:
     zero_point: dict = field(default_factory=lambda: {"g": 25.4, "r": 25.5})
     extinction: dict = field(default_factory=lambda: {"g": 0.17, "r": 0.10})
     sky_mag: dict = field(default_factory=lambda: {"g": 22.0, "r": 21.1})
-    seeing: float = 2.05
+    seeing: float = 2.1
     field_radius: float = 0.41
     distortion: float = 0.0125
     scale_error: float = 8e-4

@@ -110,7 +110,7 @@ def _weather(camera: Camera, row: dict, seed: int) -> dict:
     rng = np.random.default_rng([seed, row["visit"], WEATHER])
     offset = rng.normal(0, 4.0, 2) / 3600
     blur = {"u": 1.12, "g": 1.05, "i": 0.97, "z": 0.95, "y": 0.94}.get(row["band"], 1.0)
-    seeing = hardware.seeing * row["airmass"] ** 0.6 * blur * np.exp(rng.normal(0, 0.1))
+    seeing = hardware.seeing * row["airmass"] ** 0.6 * blur * np.exp(rng.normal(0, 0.07))
     bright = 1.1 * np.log10(row["airmass"]) + rng.normal(0, 0.08)
     refraction = 1.5e-4 * rng.normal(0, 1, 2) * row["airmass"]
     return {

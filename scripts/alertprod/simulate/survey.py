@@ -73,7 +73,7 @@ def make_visit(config: dict, camera_path, root, visit: int) -> None:
             path = raw_path(root, row["night"], visit, snap, detector_id)
             api.write_snap(path, camera, detector_id, observation, made, snap)
         found.append(truth.on_detector(content, camera, detector_id, observation, made))
-    truth.write_table(folder / f"{visit}.parquet", truth.stack(found))
+    truth.write_table(truth.visit_path(folder, visit), truth.stack(found))
 
 
 def raw_path(root, night: int, visit: int, snap: int, detector: int) -> Path:
@@ -98,27 +98,29 @@ def calibration_path(root, visit: int, detector: int) -> Path:
     return Path(root) / "raw" / "calib" / str(visit // 100000) / f"{visit}_0_{detector:03d}.fits"
 
 
-def make_calibrations(config: dict, camera_path, root, kind: str) -> None:
-    """Write all frames of one kind (``bias``, ``dark``, ``flat_r``, ...)."""
+def make_calibrations(config: dict, camera_path, root, image_type: str) -> None:
+    """Write all calibration frames of one type: ``bias``, ``dark`` or ``flat`` (all bands)."""
     camera = read_camera(camera_path)
     entry = config["calibrations"]
-    image_type, _, band = kind.partition("_")
     seconds = {"bias": 0.0, "dark": float(entry["dark_exposure"]), "flat": 5.0}[image_type]
     begin = plan.calibration_begin(entry["utc"])
-    for visit in calibration_visits(config)[kind]:
-        observation = api.Observation(
-            visit=visit,
-            band=band or "r",
-            ra=0.0,
-            dec=0.0,
-            begin=(begin + (visit % 100000) * 180 / 86400,),
-            exposure=seconds,
-            image_type=image_type.upper(),
-        )
-        for detector_id in camera.detectors:
-            made = _calibration_frame(config["seed"], camera, detector_id, observation)
-            path = calibration_path(root, visit, detector_id)
-            api.write_snap(path, camera, detector_id, observation, made, 0)
+    for kind, visits in calibration_visits(config).items():
+        if kind.partition("_")[0] != image_type:
+            continue
+        for visit in visits:
+            observation = api.Observation(
+                visit=visit,
+                band=kind.partition("_")[2] or "r",
+                ra=0.0,
+                dec=0.0,
+                begin=(begin + (visit % 100000) * 180 / 86400,),
+                exposure=seconds,
+                image_type=image_type.upper(),
+            )
+            for detector_id in camera.detectors:
+                made = _calibration_frame(config["seed"], camera, detector_id, observation)
+                path = calibration_path(root, visit, detector_id)
+                api.write_snap(path, camera, detector_id, observation, made, 0)
 
 
 def _calibration_frame(seed: int, camera: Camera, detector_id: int, observation) -> api.Simulated:

@@ -1,6 +1,6 @@
 """What is truly on each image, and which asteroids can be found.
 
-Truth of a visit (``truth/{visit}.parquet``), one row per source on a detector:
+Truth of a visit (``truth/{night}/{visit}.parquet``), one row per source on a detector:
 
 ================  ================================================================================
 source_id         unique over all kinds: star_id, 10^6 + galaxy_id, 2 10^6 + transient_id,
@@ -21,6 +21,7 @@ trail             length of the trail during one snap [px]
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,15 @@ def write_table(path, table: dict[str, np.ndarray]) -> None:
     import pyarrow.parquet as pq
 
     path = Path(path)
-    temporary = path.with_name(f".{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     pq.write_table(pa.table({k: pa.array(np.asarray(v)) for k, v in table.items()}), temporary)
     temporary.replace(path)
+
+
+def visit_path(folder, visit: int) -> Path:
+    """Return where the truth of a visit lies."""
+    return Path(folder) / str(visit // 100000) / f"{visit}.parquet"
 
 
 def read_table(path) -> dict[str, np.ndarray]:
@@ -275,7 +282,7 @@ def findable(folder, visits: list[dict], threshold: float) -> dict[str, np.ndarr
     for row in visits:
         if row["purpose"] != "science":
             continue
-        table = read_table(Path(folder) / f"{row['visit']}.parquet")
+        table = read_table(visit_path(folder, row["visit"]))
         good = (table["kind"] == "asteroid") & (table["snr"] >= threshold)
         good &= ~(table["saturated"] | table["defect"])
         for identity in table["source_id"][good] - OFFSET["asteroid"]:
