@@ -1,0 +1,48 @@
+"""What the jobs of a night cost, from Snakemake's ``benchmark:`` files."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def read_durations(folder: str | Path) -> list[dict[str, Any]]:
+    """Read the benchmark files under a folder, by rule.
+
+    Parameters
+    ----------
+    folder : path
+        ``<benchmarks>/{night}``; need not exist.
+
+    Returns
+    -------
+    list of dict
+        ``rule``, ``jobs``, ``median_s``, ``total_s``, ``cpu_s`` (sum) and ``peak_mb``; the rule
+        with the most CPU time first. Figures that were not taken (very short jobs) count zero.
+    """
+    groups: dict[str, list[dict[str, float]]] = {}
+    for path in sorted(Path(folder).rglob("*.tsv")):
+        with open(path, newline="", encoding="utf-8") as handle:
+            for row in csv.DictReader(handle, delimiter="\t"):
+                figures = {name: _number(row.get(name)) for name in ("s", "cpu_time", "max_rss")}
+                groups.setdefault(path.stem, []).append(figures)
+    rows = [
+        {
+            "rule": rule,
+            "jobs": len(jobs),
+            "median_s": float(np.median([job["s"] for job in jobs])),
+            "total_s": sum(job["s"] for job in jobs),
+            "cpu_s": sum(job["cpu_time"] for job in jobs),
+            "peak_mb": max(job["max_rss"] for job in jobs),
+        }
+        for rule, jobs in groups.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["cpu_s"], row["rule"]))
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:  # "-" or "NA"
+        return 0.0
