@@ -23,15 +23,15 @@ rule measure_visit:
         alerts=f"{VISIT}/alerts",
     output:
         metrics=f"{VISIT}/metrics.json",
-    params:
-        **settings("quality"),
-        given=visit_row,
     log:
         "<logs>/{night}/{visit}/measure_visit.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/measure_visit.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("quality"),
+        given=visit_row,
     script:
         "../../scripts/measure_visit.py"
 
@@ -56,13 +56,13 @@ rule summarize_night:
             category="Nights",
             labels={"night": "{night}"},
         ),
-    params:
-        **settings("quality"),
     log:
         "<logs>/{night}/summarize_night.log",
     benchmark:
         "<benchmarks>/{night}/summarize_night.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("quality"),
     script:
         "../../scripts/summarize_night.py"
