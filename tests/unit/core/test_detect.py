@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, signal
 
-from alertprod.core import detect
+from alertprod.core import detect, filtering
 from alertprod.core.detect import drop_echoes, find_peaks, matched_filter
 from alertprod.core.psf import Psf
 
@@ -55,7 +55,7 @@ def test_the_map_is_the_matched_filter():
 def test_tiles_leave_no_seam(monkeypatch):
     image, variance = noise(seed=3)
     whole = matched_filter(image, variance, nothing(), gaussian_psf(), floor=2.0)
-    monkeypatch.setattr(detect, "TILE", 96)
+    monkeypatch.setattr(filtering, "TILE", 96)
     tiled = matched_filter(image, variance, nothing(), gaussian_psf(), floor=2.0)
     both = (whole.snr != 0) & (tiled.snr != 0)
     np.testing.assert_allclose(tiled.snr[both], whole.snr[both], atol=2e-4)
@@ -74,6 +74,16 @@ def test_significance_is_calibrated_on_blank_sky(wrong):
     area = 1 / np.square(psf.basis[0].astype(float)).sum()
     assert len(peaks) == 1
     assert peaks.snr[0] == pytest.approx(4000 / (10 * np.sqrt(area)), rel=0.08)
+
+
+def test_sources_do_not_enter_the_noise():
+    """A source every 45 px, of either sign: a tenth of the sky would be inflated by them."""
+    image, variance = noise(seed=6, shape=(600, 600))
+    for k, x in enumerate(range(30, 580, 45)):
+        for y in range(30, 580, 45):
+            add_star(image, x, y, 4000.0 if k % 2 else -4000.0)
+    filtered = matched_filter(image, variance, nothing((600, 600)), gaussian_psf(shape=(600, 600)))
+    assert filtered.noise_factor == pytest.approx(1.0, abs=0.02)
 
 
 def test_whole_numbers_do_not_quantise_the_calibration():

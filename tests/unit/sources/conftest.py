@@ -84,9 +84,7 @@ class Scene:
         # the noise of the variance plane is that of its own pixel, as in a real image
         variance = np.maximum(science + SKY, 1.0) + READ**2
         # a negative source is one that the template still has
-        science_image = Exposure(
-            science, self.mask.copy(), variance, META, self.wcs(), self.psf()
-        )
+        science_image = Exposure(science, self.mask.copy(), variance, META, self.wcs(), self.psf())
         template_image = Exposure(
             template, self.mask * 0, template_variance, META, self.wcs(), self.psf()
         )
