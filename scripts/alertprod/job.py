@@ -26,7 +26,7 @@ from typing import Any
 import alertprod
 from alertprod.core import fits, products, tables, times
 from alertprod.core.errors import BadInput, Rejected
-from alertprod.core.files import digest, file_digest
+from alertprod.core.files import digest, file_digest, write_bytes
 
 log = logging.getLogger("alertprod")
 PR_SET_PDEATHSIG = 1
@@ -55,19 +55,21 @@ def chain(snakemake, *functions: Callable) -> None:
                 _reject(function, pool, reason, facts)
 
 
-def fold(snakemake, function: Callable) -> None:
+def fold(snakemake, function: Callable, **more: Any) -> None:
     """Run a stage function that reads and writes the database, as a state of the fold.
 
     The function takes ``fold_context`` besides its products (see
     `alertprod.associate.visit.associate_visit`) and returns its first product with the metadata
-    that make the product a state. Rejected products among the inputs are its own affair.
+    that make the product a state. Rejected products among the inputs are its own affair. What is no
+    product (an output directory) comes as a further argument.
     """
     with job(snakemake):
         pool = Pool(snakemake)
         parameters = inspect.signature(function).parameters
-        given = {name: pool.get(name) for name in parameters if name in pool}
+        given = {name: pool.get(name) or None for name in parameters if name in pool}
         result, metadata = function(
             **given,
+            **more,
             fold_context=fold_context(snakemake, function),
             config=snakemake.params.sections[function.section],
         )
@@ -80,8 +82,9 @@ def fold_context(snakemake, function: Callable) -> dict[str, Any]:
     """Return what a state of the fold must know: database, parent, inputs, code."""
     params = snakemake.params
     root = str(params.results)
-    previous = _paths_of(snakemake, "previous")
-    inputs = [name for name in snakemake.input.keys() if name != "previous"]
+    parent = next(name for name in ("previous", "association") if name in snakemake.input.keys())
+    previous = _paths_of(snakemake, parent)
+    inputs = [name for name in snakemake.input.keys() if name != parent]
     context = {
         "database": database_url(params.database, root),
         "root": root,
@@ -89,6 +92,7 @@ def fold_context(snakemake, function: Callable) -> dict[str, Any]:
         "inputs": content_digests(snakemake, inputs),
         "code": params.code[function.section],
         "planned": set(snakemake.config["planned"]),
+        "allow_rollback": bool(snakemake.config["associate"]["allow_rollback"]),
     }
     if params.clock == "wall":
         context["now"] = times.now_tai()
@@ -98,6 +102,14 @@ def fold_context(snakemake, function: Callable) -> dict[str, Any]:
 def database_url(database: str, root: str) -> str:
     """Return the URL of the APDB: the configured one, or SQLite among the results."""
     return database or f"sqlite:///{root}/db/apdb.sqlite"
+
+
+def mark_database(url: str, marker: str, state) -> None:
+    """Make the file that stands for the database newer than the products it follows."""
+    if url.startswith("sqlite"):
+        os.utime(marker)
+    else:
+        write_bytes(marker, json.dumps({"token": state.token}).encode())
 
 
 def accepted(paths) -> tuple[list[str], dict[str, str]]:
@@ -204,10 +216,13 @@ def load(name: str, value: Any) -> Any:
 
 def store(name: str, path: str, value: Any, facts: dict[str, Any]) -> None:
     """Write a product."""
-    if products.kind(name) == "image":
+    kind = products.kind(name)
+    if kind == "image":
         fits.write_exposure(path, value, facts)
-    else:
+    elif kind == "table":
         tables.write_table(path, value, name, facts)
+    else:
+        write_bytes(path, value.encode())
 
 
 def _run_stage(function, pool: Pool, snakemake, facts: dict[str, Any]) -> str | None:

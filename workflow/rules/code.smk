@@ -13,15 +13,16 @@ from pathlib import Path
 LIBRARY = Path(workflow.basedir) / "scripts"
 # What only carries messages and files about changes no product.
 PLUMBING = {"alertprod", "alertprod.job", "alertprod.core.errors"}
+PLANS_ONLY = {"start", "allow_rollback"}
 IMPORT = re.compile(
     r"^\s*(?:from\s+(alertprod[\w.]*)\s+import\s+(\([^)]*\)|[^\n#]*)|import\s+(alertprod[\w.]*))", re.M
 )
 
 
 @cache
-def imports(module):
-    """Return the library modules that a module names in its import statements."""
-    text = source(module)
+def imports(name):
+    """Return the library modules that a name names in its import statements."""
+    text = source(name)
     names = set()
     for parent, members, whole in IMPORT.findall(text):
         if whole:
@@ -33,9 +34,9 @@ def imports(module):
 
 
 @cache
-def source(module):
-    """Return the text of a library module, or None where there is no such module."""
-    stem = LIBRARY / module.replace(".", "/")
+def source(name):
+    """Return the text of a library name, or None where there is no such name."""
+    stem = LIBRARY / name.replace(".", "/")
     for path in (stem.with_suffix(".py"), stem / "__init__.py"):
         if path.is_file():
             return path.read_text(encoding="utf-8")
@@ -51,16 +52,21 @@ def code(stage):
     }
     queue = sorted(found)
     while queue:
-        module = queue.pop()
-        if source(module) is None:
+        name = queue.pop()
+        if source(name) is None:
             continue
-        new = imports(module) - found - PLUMBING
+        new = imports(name) - found - PLUMBING
         found |= new
         queue += sorted(new)
     total = hashlib.sha256()
-    for module in sorted(found - PLUMBING):
-        total.update(f"{module}\n{source(module) or ''}".encode())
+    for name in sorted(found - PLUMBING):
+        total.update(f"{name}\n{source(name) or ''}".encode())
     return total.hexdigest()[:16]
+
+
+def section(stage):
+    """Return the configuration of a stage, without what only plans a run."""
+    return {key: value for key, value in config[stage].items() if key not in PLANS_ONLY}
 
 
 def settings(*stages):
@@ -70,7 +76,7 @@ def settings(*stages):
     values would go unnoticed, so there is one dict of sections and one of digests.
     """
     return {
-        "sections": {stage: config[stage] for stage in stages},
+        "sections": {stage: section(stage) for stage in stages},
         "code": {stage: code(stage) for stage in stages},
         "results": RESULTS,
     }

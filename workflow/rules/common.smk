@@ -114,7 +114,7 @@ def patches(wildcards):
     for place in filter(None, row["patches"].split(";")):
         tract, patch = place.split("/")
         bins = SHEET.bins.get((run, tract, patch, row["band"]), {})
-        full = [b for b in bins if len({r["visit"] for r in bins[b]}) >= MINIMUM_VISITS]
+        full = [b for b in bins if len({r["visit"] for r in bins[b]}) >= ENOUGH]
         if full:
             nearest = min(full, key=lambda b: (abs(int(b) - wanted), b))
             paths.append(f"<results>/templates/{run}/{place}/{row['band']}/{nearest}.fits")
