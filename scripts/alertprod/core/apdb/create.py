@@ -17,7 +17,8 @@ SCHEMA_VERSION = "10.0.0"
 OWN_TABLES = """
 CREATE INDEX IF NOT EXISTS "alertprod_open_versions" ON "DiaObject" ("pixelId")
     WHERE "validityEndMjdTai" IS NULL;
-CREATE INDEX IF NOT EXISTS "alertprod_validityEnd" ON "DiaObject" ("validityEndMjdTai");
+CREATE INDEX IF NOT EXISTS "alertprod_validityEnd" ON "DiaObject" ("validityEndMjdTai")
+    WHERE "validityEndMjdTai" IS NOT NULL;
 CREATE TABLE IF NOT EXISTS fold (
     seq BIGINT PRIMARY KEY, token VARCHAR(64) NOT NULL UNIQUE, parent VARCHAR(64) NOT NULL,
     parent_file TEXT NOT NULL, step VARCHAR(32) NOT NULL, visit BIGINT NOT NULL,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alertprod.core.apdb.connection import Database
-from alertprod.core.apdb.rows import pixel_condition, select, to_arrays
-from alertprod.core.tables import Table, sort_by, stack, take
+from alertprod.core.apdb.rows import pixel_ranges, select, to_arrays
+from alertprod.core.tables import Table, sort_by, take
 
 DAYS_PER_MONTH = 30.0  # as in Rubin's package
 
@@ -52,35 +52,29 @@ def objects_in_circle(
     names : list of str
         Columns, with ``diaObjectId``.
     """
-    where, pixels = pixel_condition(*circle)
     before, after = ("<=", ">") if moment.inclusive else ("<", ">=")
-    # Two queries, because each has an index of its own and an OR would have none.
-    parts = [
-        select(
-            database,
-            "DiaObject",
-            names,
-            f'"validityEndMjdTai" {end} AND "validityStartMjdTai" {before} ? AND {where}',
-            (*extra, moment.time, *pixels),
-        )
-        for end, extra in (("IS NULL", ()), (f"{after} ?", (moment.time,)))
-    ]
-    return sort_by(stack(parts), "diaObjectId")
-
-
-def versions(database: Database, moment: Moment, ids, names: list[str]) -> Table:
-    """Return the versions of given DIAObjects valid at a moment, sorted by identifier."""
-    where, listed = database.among("diaObjectId", ids)
-    before, after = ("<=", ">") if moment.inclusive else ("<", ">=")
-    found = select(
-        database,
-        "DiaObject",
-        names,
-        f'{where} AND "validityStartMjdTai" {before} ? '
-        f'AND ("validityEndMjdTai" IS NULL OR "validityEndMjdTai" {after} ?)',
-        (*listed, moment.time, moment.time),
+    listed = ", ".join(f'"{name}"' for name in names)
+    # A plus keeps the planner from an index that would walk through the whole survey; an OR of
+    # ranges would make it scan all open versions.
+    base = (
+        f'SELECT {listed} FROM "DiaObject" WHERE +"validityStartMjdTai" {before} ? '
+        'AND "pixelId" BETWEEN ? AND ? AND '
     )
-    return sort_by(found, "diaObjectId")
+    ends = [('"validityEndMjdTai" IS NULL', ())]
+    if _any_closed(database, moment):
+        ends.append((f'+"validityEndMjdTai" {after} ?', (moment.time,)))
+    rows, ranges = [], pixel_ranges(*circle)
+    for end, more in ends:
+        query = " UNION ALL ".join([base + end] * len(ranges))
+        values = [v for pixels in ranges for v in (moment.time, *pixels, *more)]
+        rows += database.execute(query, values)
+    return sort_by(to_arrays(rows, names, database.columns("DiaObject")), "diaObjectId")
+
+
+def _any_closed(database: Database, moment: Moment) -> bool:
+    """Say whether a version was closed at or after a moment (only where later visits exist)."""
+    rows = database.execute('SELECT max("validityEndMjdTai") FROM "DiaObject"')
+    return rows[0][0] is not None and rows[0][0] >= moment.time
 
 
 def sources_of(database: Database, moment: Moment, ids, names: list[str], months: float) -> Table:

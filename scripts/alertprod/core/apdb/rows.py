@@ -26,8 +26,8 @@ def pixel_ids(ra, dec) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
-def pixel_condition(ra: float, dec: float, radius: float) -> tuple[str, tuple]:
-    """Return a condition on ``pixelId`` that holds in a circle (and a little beyond).
+def pixel_ranges(ra: float, dec: float, radius: float) -> list[tuple[int, int]]:
+    """Return ranges (first, last) of ``pixelId`` that cover a circle, at most `HTM_RANGES`.
 
     Parameters
     ----------
@@ -39,9 +39,7 @@ def pixel_condition(ra: float, dec: float, radius: float) -> tuple[str, tuple]:
     centre = UnitVector3d(LonLat.fromDegrees(ra, dec))
     circle = Circle(centre, Angle.fromDegrees(radius))
     ranges = HtmPixelization(HTM_LEVEL).envelope(circle, HTM_RANGES).ranges()
-    parts = ['"pixelId" BETWEEN ? AND ?'] * len(ranges)
-    values = [bound for low, high in ranges for bound in (low, high - 1)]
-    return f"({' OR '.join(parts)})", tuple(values)
+    return [(low, high - 1) for low, high in ranges]
 
 
 def unit_vectors(ra, dec) -> np.ndarray:
