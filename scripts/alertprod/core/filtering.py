@@ -85,8 +85,7 @@ def matched_filter(image, variance, bad, psf, *, floor=4.0, blank=None) -> Filte
     usable = ~bad if blank is None else blank & ~bad
     samples = _samples(signal, variance, bad, usable, (kernels, step))
     factor = _noise_factor(samples[:, 2])
-    least, spotless = _least_variance(variance, bad)
-    _divide(signal, variance, bad, (kernels, step), (least, spotless, MARGIN * floor * factor))
+    _divide(signal, variance, bad, (kernels, step), MARGIN * floor * factor)
     # sources take part in the first estimate: leave out what is near to any
     near = _near_strong(signal, samples, np.float32(STRONG * factor), 2 * reach)
     if (~near).sum() >= LEAST_SAMPLES:
@@ -236,47 +235,74 @@ def _rescale(snr, factor, floor):
 
 @njit(cache=True)
 def _least_variance(variance, bad):
-    """Return, for each block and its neighbours, the least variance and if all pixels are good."""
+    """Return the smallest good variance in each block and its eight neighbours."""
     ny, nx = variance.shape
     by, bx = (ny + BLOCK - 1) // BLOCK, (nx + BLOCK - 1) // BLOCK
-    own, clean = np.full((by, bx), np.inf), np.ones((by, bx), dtype=np.bool_)
+    own = np.full((by, bx), np.inf)
     for y in range(ny):
         for x in range(nx):
             value = variance[y, x]
-            if bad[y, x] or not (value > 0 and np.isfinite(value)):
-                clean[y // BLOCK, x // BLOCK] = False
-            elif value < own[y // BLOCK, x // BLOCK]:
+            if not bad[y, x] and 0 < value < own[y // BLOCK, x // BLOCK]:
                 own[y // BLOCK, x // BLOCK] = value
-    out, spotless = np.full((by, bx), np.inf), np.ones((by, bx), dtype=np.bool_)
+    out = np.full((by, bx), np.inf)
     for j in range(by):
         for i in range(bx):
             for v in range(max(j - 1, 0), min(j + 2, by)):
                 for u in range(max(i - 1, 0), min(i + 2, bx)):
                     out[j, i] = min(out[j, i], own[v, u])
-                    spotless[j, i] = spotless[j, i] and clean[v, u]
-    return out, spotless
+    return out
 
 
 @njit(cache=True)
-def _divide(signal, variance, bad, filters, bounds):
-    """Turn the numerator into S in place; 0 where |S| is surely below the floor."""
-    kernels, step = filters
-    least, spotless, floor = bounds
-    ny, nx = signal.shape
-    power = np.empty(kernels.shape[0])
-    for t in range(kernels.shape[0]):
-        power[t] = np.sum(kernels[t] * kernels[t])
-    reach = kernels.shape[1] // 2
+def _maimed(variance, bad, reach):
+    """Mark the pixels whose filter window holds a useless pixel or goes over the edge.
+
+    It is enough to go round the useless pixels that have a good neighbour.
+    """
+    ny, nx = variance.shape
+    out = np.zeros((ny, nx), dtype=np.bool_)
+    out[:reach] = True
+    out[-reach:] = True
+    out[:, :reach] = True
+    out[:, -reach:] = True
     for y in range(ny):
         for x in range(nx):
-            t = _tile_index(x, y, step, nx)
-            value = signal[y, x]
-            j, i = y // BLOCK, x // BLOCK
-            whole = spotless[j, i] and reach <= x < nx - reach and reach <= y < ny - reach
-            bound = (1.0 if whole else LEAST_COVERAGE) * power[t] * least[j, i]
-            signal[y, x] = 0.0
-            if bad[y, x] or not value * value > floor * floor * bound:
+            if not bad[y, x] and 0 < variance[y, x] < np.inf:
                 continue
-            noise, coverage = _denominator(variance, bad, kernels[t], x, y)
-            if coverage >= LEAST_COVERAGE and abs(value) > floor * noise:
-                signal[y, x] = value / noise
+            rim = False
+            for v in range(max(y - 1, 0), min(y + 2, ny)):
+                for u in range(max(x - 1, 0), min(x + 2, nx)):
+                    rim = rim or (not bad[v, u] and 0 < variance[v, u] < np.inf)
+            if rim:
+                for v in range(max(y - reach, 0), min(y + reach + 1, ny)):
+                    for u in range(max(x - reach, 0), min(x + reach + 1, nx)):
+                        out[v, u] = True
+    return out
+
+
+@njit(cache=True)
+def _divide(signal, variance, bad, filters, floor):
+    """Turn the numerator into S in place; 0 where |S| is surely below the floor."""
+    kernels, step = filters
+    ny, nx = signal.shape
+    power = np.inf
+    for t in range(kernels.shape[0]):
+        power = min(power, np.sum(kernels[t] * kernels[t]))
+    bounds = (floor * floor * power * _least_variance(variance, bad)).astype(np.float32)
+    maimed = _maimed(variance, bad, kernels.shape[1] // 2)
+    least = np.float32(LEAST_COVERAGE)
+    for y in range(ny):
+        for i in range(bounds.shape[1]):
+            bound = bounds[y // BLOCK, i]
+            for x in range(i * BLOCK, min((i + 1) * BLOCK, nx)):
+                value = signal[y, x]
+                signal[y, x] = 0.0
+                square = value * value
+                if not square > least * bound or (square <= bound and not maimed[y, x]):
+                    continue
+                if bad[y, x]:
+                    continue
+                kernel = kernels[_tile_index(x, y, step, nx)]
+                noise, coverage = _denominator(variance, bad, kernel, x, y)
+                if coverage >= LEAST_COVERAGE and abs(value) > floor * noise:
+                    signal[y, x] = value / noise
