@@ -83,7 +83,8 @@ def read_raw(
         header = {**hdus[1].header, **header}  # the only image of a compressed file
     info = metadata(header, camera, path.name)
     detector = _which_detector(info, camera, detector_id, path.name)
-    names = {str(h.header.get("EXTNAME", "")).strip(): k for k, h in reversed([*enumerate(hdus)])}
+    # The first of several HDUs of one name counts; FITS names know no upper and lower case.
+    names = {str(h.header.get("EXTNAME", "")).upper(): k for k, h in reversed([*enumerate(hdus)])}
     images: dict[int, np.ndarray] = {}
     segments = []
     for amplifier in detector.amplifiers:
@@ -138,8 +139,8 @@ def _which_hdu(amplifier: Amplifier, names: dict, hdus: list, camera: Camera, na
             k = 1
         if k < len(hdus):
             return k
-    elif amplifier.hdu in names:
-        return names[amplifier.hdu]
+    elif amplifier.hdu.upper() in names:
+        return names[amplifier.hdu.upper()]
     raise Rejected(
         f"{name}: amplifier {amplifier.name} should be in HDU {amplifier.hdu}, "
         f"the file has {len(hdus)} HDUs"
