@@ -12,7 +12,8 @@ from alertprod.core.wcs import Wcs
 
 MAS_PER_DEG = 3.6e6
 ROUNDS = 12
-CLIP = 4.0
+CLIP = 3.5
+LEAST_WIDTH = 0.3  # of the errors: pairs that agree better than this are not told apart
 FLOOR_PX = 0.005  # systematic error of a good centroid, for weights
 
 
@@ -152,7 +153,7 @@ def refine(stars: Star, reference: Reference, wcs: Wcs, shape, config: dict) -> 
 def _clip(normalised: np.ndarray, least: int) -> np.ndarray:
     """Keep pairs within CLIP robust widths, but never fewer than `least` or half of them."""
     # a Rayleigh distribution has its median at 1.1774 sigma
-    width = max(float(np.median(normalised)) / 1.1774, 1.0)
+    width = max(float(np.median(normalised)) / 1.1774, LEAST_WIDTH)
     limit = max(CLIP * width, float(np.sort(normalised)[max(least, len(normalised) // 2) - 1]))
     return normalised <= limit
 

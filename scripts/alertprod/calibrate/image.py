@@ -16,7 +16,7 @@ from alertprod.core.apertures import aperture_flux
 from alertprod.core.errors import Rejected
 from alertprod.core.exposure import Exposure
 from alertprod.core.masks import bits
-from alertprod.core.photometry import fit_position
+from alertprod.core.photometry import fit_position, psf_flux
 from alertprod.core.psf import Psf
 from alertprod.core.stage import stage
 
@@ -187,18 +187,33 @@ def astrometric_stars(measured: Measured, config: dict) -> Star:
 def _zero_point(
     measured: Measured, solution: Solution, reference: Reference, band: dict, config: dict
 ) -> ZeroPoint:
-    fit, star, ref = measured.fit, solution.star, solution.reference
-    snr = fit["flux"][star] / fit["fluxErr"][star]
-    usable = ~fit["flag"][star] & ~fit["flag_position"][star] & (snr > config["min_snr"])
-    usable &= measured.shapes.clean[star] & ~measured.saturated[star]
+    """Fit the zero point to clean stars; where there are too few, to saturated ones.
+
+    A saturated star is measured at its catalogue position by the pixels that are not saturated;
+    that is good to a few per cent, enough for an absolute scale.
+    """
+    star, ref = solution.star, solution.reference
+    fit = {name: measured.fit[name][star] for name in ("flux", "fluxErr", "flag", "flag_position")}
+    saturated = measured.saturated[star]
+    usable = (
+        ~fit["flag"] & ~fit["flag_position"] & (fit["flux"] > fit["fluxErr"] * config["min_snr"])
+    )
+    clean = usable & measured.shapes.clean[star] & ~saturated
+    if clean.sum() < config["min_stars"] and config["allow_saturated"]:
+        x, y = solution.wcs.sky_to_pix(reference.ra[ref], reference.dec[ref])
+        wings = psf_flux(measured.exposure, x, y)
+        for name in ("flux", "fluxErr"):
+            fit[name] = np.where(saturated, wings[name], fit[name])
+        clean |= saturated & ~wings["flag"] & (wings["flux"] > 0)
+        log.warning("zero point from %d saturated stars", int((clean & saturated).sum()))
     term = band.get("colour_term") or {}
     return fit_zero_point(
-        fit["flux"][star],
-        fit["fluxErr"][star],
+        fit["flux"],
+        fit["fluxErr"],
         reference.flux[ref],
         reference.flux_err[ref],
         reference.colour[ref],
-        usable,
+        clean,
         coefficient=float(term.get("coefficient", 0.0)),
         min_stars=int(config["min_stars"]),
     )

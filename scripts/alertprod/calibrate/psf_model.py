@@ -297,7 +297,7 @@ class _Fit:
 
     def _update(self, aligned, weight) -> None:
         """Add the weighted least-squares polynomial of the residuals of each pixel."""
-        n, size, _ = aligned.shape
+        n = len(aligned)
         weight, aligned = weight.reshape(n, -1), aligned.reshape(n, -1)
         count = self.terms.shape[1]
         products = (self.terms[:, :, None] * self.terms[:, None, :]).reshape(n, -1)
@@ -330,7 +330,7 @@ class _Fit:
         middle = self.images.shape[1] // 2
         where = adaptive_moments(self.images[0], [float(middle)], [float(middle)], 1.5)
         if not where["ok"][0]:
-            raise Rejected("the PSF has no centre: its adaptive moments do not converge")
+            raise Rejected("the PSF has no centre: the moments of its image do not converge")
         wx = lanczos_weights(float(np.clip(middle - where["x"][0], -0.5, 0.5)))
         wy = lanczos_weights(float(np.clip(middle - where["y"][0], -0.5, 0.5)))
         count = len(self.images)

@@ -73,15 +73,20 @@ def load_reference(paths, wcs, shape, band: dict, mjd_tai: float, config: dict) 
     if not len(table["ra"]):
         raise Rejected(f"no reference star within {radius:.2f} deg of ra {ra0:.4f} dec {dec0:.4f}")
     ra, dec = at_epoch(table, mjd_tai)
-    flux, flux_err = (
-        _column(table, f"flux_{band['ref_band']}"),
-        _column(table, f"fluxErr_{band['ref_band']}"),
-    )
+    flux, flux_err = _fluxes(table, band["ref_band"])
     error = np.hypot(_column(table, "ra_error"), _column(table, "dec_error")) / np.sqrt(2)
     error = np.where(np.isfinite(error), error, config["default_error_mas"])
     order = np.lexsort([table["source_id"], -np.nan_to_num(flux, nan=-1.0)])
     columns = (table["source_id"], ra, dec, error, flux, flux_err, _colour(table, band))
     return Reference(*(np.asarray(c)[order] for c in columns))
+
+
+def _fluxes(table, ref_band: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return fluxes of the reference band; a local reference has them in a band of its own."""
+    flux, error = _column(table, f"flux_{ref_band}"), _column(table, f"fluxErr_{ref_band}")
+    local = np.isnan(flux)
+    own, own_error = _column(table, "flux"), _column(table, "fluxErr")
+    return np.where(local, own, flux), np.where(local, own_error, error)
 
 
 def _column(table, name: str) -> np.ndarray:

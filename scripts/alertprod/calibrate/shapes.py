@@ -13,50 +13,70 @@ import math
 import numpy as np
 from numba import njit
 
-MAX_ITERATIONS = 40
+MAX_ITERATIONS = 60
+LEAST_WEIGHT = 0.7  # smallest variance of the weight [px^2]
 WINDOW = 4.0  # half-size of the window in units of the weight's largest sigma
+
+
+@njit(cache=True)
+def _weighted_sums(image, x, y, wxx, wyy, wxy, out):
+    """Sums over the window with a Gaussian weight: I, I dx, I dy, I dx^2, I dy^2, I dx dy."""
+    ny, nx = image.shape
+    det = wxx * wyy - wxy * wxy
+    half = WINDOW * math.sqrt(max(wxx, wyy))
+    i0, i1 = max(0, int(x - half)), min(nx, int(x + half) + 2)
+    j0, j1 = max(0, int(y - half)), min(ny, int(y + half) + 2)
+    cxx, cyy, cxy = wyy / det, wxx / det, -wxy / det
+    out[:] = 0.0
+    for j in range(j0, j1):
+        dy = j - y
+        for i in range(i0, i1):
+            dx = i - x
+            r2 = cxx * dx * dx + 2.0 * cxy * dx * dy + cyy * dy * dy
+            if r2 < WINDOW * WINDOW:
+                v = image[j, i] * math.exp(-0.5 * r2)
+                out[0] += v
+                out[1] += v * dx
+                out[2] += v * dy
+                out[3] += v * dx * dx
+                out[4] += v * dy * dy
+                out[5] += v * dx * dy
 
 
 @njit(cache=True)
 def _moments_at(image, x, y, sigma2, out):
     """Adaptive moments of one source; out = x, y, ixx, iyy, ixy, flux, converged."""
-    ny, nx = image.shape
     x0, y0 = x, y
     mxx, myy, mxy = sigma2, sigma2, 0.0
     limit = 4.0 * math.sqrt(sigma2)
-    ok = 0.0
-    flux = 0.0
+    sums = np.empty(6)
+    ok, flux = 0.0, 0.0
     for _ in range(MAX_ITERATIONS):
-        det = mxx * myy - mxy * mxy
-        half = WINDOW * math.sqrt(max(mxx, myy))
-        i0, i1 = max(0, int(x - half)), min(nx, int(x + half) + 2)
-        j0, j1 = max(0, int(y - half)), min(ny, int(y + half) + 2)
-        cxx, cyy, cxy = myy / det, mxx / det, -mxy / det
-        s = sx = sy = sxx = syy = sxy = 0.0
-        for j in range(j0, j1):
-            dy = j - y
-            for i in range(i0, i1):
-                dx = i - x
-                r2 = cxx * dx * dx + 2.0 * cxy * dx * dy + cyy * dy * dy
-                if r2 < WINDOW * WINDOW:
-                    v = image[j, i] * math.exp(-0.5 * r2)
-                    s += v
-                    sx += v * dx
-                    sy += v * dy
-                    sxx += v * dx * dx
-                    syy += v * dy * dy
-                    sxy += v * dx * dy
+        # a narrower weight would see single pixels instead of a profile
+        wxx, wyy = max(mxx, LEAST_WEIGHT), max(myy, LEAST_WEIGHT)
+        most = 0.9 * math.sqrt(wxx * wyy)
+        wxy = min(max(mxy, -most), most)
+        _weighted_sums(image, x, y, wxx, wyy, wxy, sums)
+        s = sums[0]
         if s <= 0.0:
             break
-        sx, sy = sx / s, sy / s
-        sxx, syy, sxy = sxx / s - sx * sx, syy / s - sy * sy, sxy / s - sx * sy
-        step = abs(sx) + abs(sy) + abs(2 * sxx / mxx - 1) + abs(2 * syy / myy - 1)
-        x, y = x + 2.0 * sx, y + 2.0 * sy
-        flux = 2.0 * s
-        mxx, myy, mxy = 2.0 * sxx, 2.0 * syy, 2.0 * sxy
-        # a converged weight has half the source's own width in quadrature; stop runaways
-        if mxx < 0.04 or myy < 0.04 or mxx * myy - mxy * mxy < 0.0016:
+        sx, sy = sums[1] / s, sums[2] / s
+        pxx, pyy = sums[3] / s - sx * sx, sums[4] / s - sy * sy
+        pxy = sums[5] / s - sx * sy
+        # source times weight: the inverses of Gaussian covariances add up
+        dp, dw = pxx * pyy - pxy * pxy, wxx * wyy - wxy * wxy
+        if dp <= 0.0:
             break
+        qxx, qyy, qxy = pyy / dp - wyy / dw, pxx / dp - wxx / dw, -pxy / dp + wxy / dw
+        dq = qxx * qyy - qxy * qxy
+        if qxx <= 0.0 or qyy <= 0.0 or dq <= 0.0:
+            break
+        nxx, nyy, nxy = qyy / dq, qxx / dq, -qxy / dq
+        step = abs(sx) + abs(sy) + abs(nxx - mxx) / wxx + abs(nyy - myy) / wyy
+        x, y = x + 1.5 * sx, y + 1.5 * sy
+        # half of the way keeps the pixel phase of a narrow source from ringing
+        mxx, myy, mxy = 0.5 * (mxx + nxx), 0.5 * (myy + nyy), 0.5 * (mxy + nxy)
+        flux = s * math.sqrt((1.0 + mxx / wxx) * (1.0 + myy / wyy))
         if max(mxx, myy) > 100.0 * sigma2 or abs(x - x0) > limit or abs(y - y0) > limit:
             break
         if step < 1e-4:

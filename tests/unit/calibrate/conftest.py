@@ -47,7 +47,6 @@ def camera():
 
 def true_wcs(camera, shift=(23.0, -31.0), turn=0.35, distort=True):
     """Return astropy's TAN-SIP system: the nominal one, moved, turned and distorted."""
-    ny, nx = SHAPE
     header = camera.nominal_wcs(3, *BORESIGHT, ROTATION + turn).to_header()
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"] if distort else ["RA---TAN", "DEC--TAN"]

@@ -27,7 +27,7 @@ def matched(field, stars, least_flux=5e3, clean=True):
 
 
 def test_sky_positions_are_true_to_30_mas_at_the_bright_end(field, result):
-    calexp, stars = result
+    _, stars = result
     star, truth = matched(field, stars, 2e4)
     east = (stars["ra"][star] - field["ra"][truth]) * np.cos(np.radians(-20)) * 3.6e6
     north = (stars["dec"][star] - field["dec"][truth]) * 3.6e6
@@ -57,7 +57,7 @@ def test_fluxes_are_true_in_nanojansky(field, result):
 
 
 def test_pulls_of_flux_and_position_have_unit_width(field, result):
-    calexp, stars = result
+    _, stars = result
     star, truth = matched(field, stars, 2.5e3)
     true = field["flux"][truth] * 10 ** (0.4 * (31.4 - ZERO))
     faint = true < 4e4 * 10 ** (0.4 * (31.4 - ZERO))
