@@ -74,7 +74,7 @@ def test_the_fitted_position_is_rubins_within_its_error(alerts):
     for source, exposure in measured(alerts):
         x, y = exposure.wcs.sky_to_pix(source["ra"], source["dec"])
         result = fit_position(exposure, np.round(x), np.round(y))
-        if result["flag_position"][0] or source["trailLength"] and source["trailLength"] > 1.5:
+        if result["flag_position"][0] or (source["trailLength"] and source["trailLength"] > 1.5):
             continue
         own = np.hypot(result["xErr"][0], result["yErr"][0])
         offsets.append(np.hypot(result["x"][0] - x, result["y"][0] - y) / own)
