@@ -35,7 +35,9 @@ VISITS = {f"{v['night']}{v['seq']:05d}": v.get("snaps", 2) for v in config["visi
 def code():
     """Return the digest of the simulator: an edit makes the survey anew."""
     total = hashlib.sha256()
-    for path in sorted(Path(workflow.basedir, "../scripts/alertprod/simulate").glob("*.py")):
+    for path in sorted(
+        Path(workflow.basedir, "../scripts/alertprod/simulate").glob("*.py")
+    ):
         total.update(path.read_bytes())
     return total.hexdigest()[:16]
 
@@ -58,7 +60,9 @@ def calibration_raws(kind):
 
 def with_snaps(number):
     """Return a pattern for the visits with a number of snaps."""
-    return "|".join(visit for visit, snaps in VISITS.items() if snaps == number) or "none"
+    return (
+        "|".join(visit for visit, snaps in VISITS.items() if snaps == number) or "none"
+    )
 
 
 SETTINGS = {"settings": config, "code": code()}
@@ -87,12 +91,12 @@ rule make_sky:
         plan=f"{TRUTH}/plan.json",
         profile=f"{TRUTH}/psf_profile.npy",
         sky=expand(f"{TRUTH}/{{table}}.parquet", table=SKY),
-    params:
-        **SETTINGS,
     log:
         "<out>/logs/make_sky.log",
     conda:
         "../envs/pipeline.yaml"
+    params:
+        **SETTINGS,
     script:
         "../scripts/simulate_sky.py"
 
@@ -105,24 +109,30 @@ rule make_visit:
         profile=f"{TRUTH}/psf_profile.npy",
         sky=expand(f"{TRUTH}/{{table}}.parquet", table=SKY),
     output:
-        first=expand("<out>/raw/{{night}}/{{visit}}_0_{detector}.fits", detector=DETECTORS),
-        second=expand("<out>/raw/{{night}}/{{visit}}_1_{detector}.fits", detector=DETECTORS),
+        first=expand(
+            "<out>/raw/{{night}}/{{visit}}_0_{detector}.fits", detector=DETECTORS
+        ),
+        second=expand(
+            "<out>/raw/{{night}}/{{visit}}_1_{detector}.fits", detector=DETECTORS
+        ),
         truth=f"{TRUTH}/{{night}}/{{visit}}.parquet",
-    wildcard_constraints:
-        visit=with_snaps(2),
-    params:
-        **SETTINGS,
     log:
         "<out>/logs/{night}/{visit}.log",
+    wildcard_constraints:
+        visit=with_snaps(2),
     conda:
         "../envs/pipeline.yaml"
+    params:
+        **SETTINGS,
     script:
         "../scripts/simulate_visit.py"
 
 
 use rule make_visit as make_single_visit with:
     output:
-        first=expand("<out>/raw/{{night}}/{{visit}}_0_{detector}.fits", detector=DETECTORS),
+        first=expand(
+            "<out>/raw/{{night}}/{{visit}}_0_{detector}.fits", detector=DETECTORS
+        ),
         truth=f"{TRUTH}/{{night}}/{{visit}}.parquet",
     wildcard_constraints:
         visit=with_snaps(1),
@@ -134,13 +144,13 @@ rule make_bias:
         camera=config["camera"],
     output:
         raws=calibration_raws("bias"),
-    params:
-        kind="bias",
-        **SETTINGS,
     log:
         "<out>/logs/calib/bias.log",
     conda:
         "../envs/pipeline.yaml"
+    params:
+        **SETTINGS,
+        kind="bias",
     script:
         "../scripts/simulate_calibrations.py"
 
@@ -148,21 +158,21 @@ rule make_bias:
 use rule make_bias as make_dark with:
     output:
         raws=calibration_raws("dark"),
-    params:
-        kind="dark",
-        **SETTINGS,
     log:
         "<out>/logs/calib/dark.log",
+    params:
+        **SETTINGS,
+        kind="dark",
 
 
 use rule make_bias as make_flats with:
     output:
         raws=calibration_raws("flat"),
-    params:
-        kind="flat",
-        **SETTINGS,
     log:
         "<out>/logs/calib/flat.log",
+    params:
+        **SETTINGS,
+        kind="flat",
 
 
 rule make_findable:
@@ -173,11 +183,11 @@ rule make_findable:
         visits=[f"{TRUTH}/{visit[:8]}/{visit}.parquet" for visit in VISITS],
     output:
         findable=f"{TRUTH}/findable.csv",
-    params:
-        **SETTINGS,
     log:
         "<out>/logs/make_findable.log",
     conda:
         "../envs/pipeline.yaml"
+    params:
+        **SETTINGS,
     script:
         "../scripts/simulate_findable.py"

@@ -290,7 +290,9 @@ def _shoot_galaxies(shooter, camera, detector, visit, galaxies: Galaxies) -> Non
     corner = optics.sky_to_pixel(pointing, camera, detector, *at)
     e = optics.sky_to_pixel(pointing, camera, detector, at[0] + east[0], at[1])
     n = optics.sky_to_pixel(pointing, camera, detector, at[0], at[1] + step)
-    to_pixel = np.array([[e[0] - corner[0], n[0] - corner[0]], [e[1] - corner[1], n[1] - corner[1]]])
+    to_pixel = np.array(
+        [[e[0] - corner[0], n[0] - corner[0]], [e[1] - corner[1], n[1] - corner[1]]]
+    )
     spread = shooter.galaxies(galaxies.n[near], galaxies.radius[near], to_pixel @ to_sky)
     matrices = visit.true_psf(camera).matrices(camera, detector, x, y)
     shooter.shoot(x, y, galaxies.flux[near] * gain, matrices, spread)

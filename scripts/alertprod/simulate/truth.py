@@ -122,68 +122,75 @@ def contents(tables: Tables, row: dict, visits: list[dict]) -> Contents:
     visits : list of dict
         The whole plan: its template visits in this band give `template_flux`.
     """
-    band = row["band"]
-    times = [v["mid"] for v in visits if v["purpose"] == "template" and v["band"] == band]
-    stars, variables = tables.stars, tables.variables
-    ra, dec = sky.at_visit(stars, row["mid"], np.array(row["barycentre_to_observer"]))
-    quiet = sky.flux(stars[f"mag_{band}"])
-    kinds = np.full(quiet.size, "star", dtype="<U9")
-    kinds[variables["star"]] = "variable"
-
-    def star_flux(mjd):
-        out = quiet.copy()
-        change = lightcurves.variation(variables, mjd, band)
-        out[variables["star"]] *= 10 ** (-0.4 * change)
-        return out
-
-    def transient_flux(mjd):
-        return lightcurves.transient_flux(tables.transients, mjd, band)
-
-    def mean(function, empty):
-        return np.mean([function(t) for t in times], axis=0) if times else empty
-
-    galaxy = sky.flux(tables.galaxies[f"mag_{band}"])
-    seen = row["movers"]
-    mover = sky.flux(np.array(seen["mag_v"]) + movers.BAND_COLOUR[band])
-    t, g = tables.transients, tables.galaxies
+    times = [v["mid"] for v in visits if v["purpose"] == "template" and v["band"] == row["band"]]
     parts = [
-        (stars["star_id"], kinds, ra, dec, star_flux(row["mid"]), mean(star_flux, 0 * quiet)),
-        (
-            t["transient_id"] + OFFSET["transient"],
-            np.full(t["ra"].size, "transient", dtype="<U9"),
-            t["ra"],
-            t["dec"],
-            transient_flux(row["mid"]),
-            mean(transient_flux, 0 * t["ra"]),
-        ),
-        (
-            g["galaxy_id"] + OFFSET["galaxy"],
-            np.full(galaxy.size, "galaxy", dtype="<U9"),
-            g["ra"],
-            g["dec"],
-            galaxy,
-            galaxy,
-        ),
-        (
-            np.array(seen["asteroid_id"], dtype=np.int64) + OFFSET["asteroid"],
-            np.full(mover.size, "asteroid", dtype="<U9"),
-            np.array(seen["ra"]),
-            np.array(seen["dec"]),
-            mover,
-            0 * mover,
-        ),
+        _stars(tables, row, times),
+        _transients(tables, row, times),
+        _galaxies(tables, row),
+        _asteroids(row),
     ]
     names = ("source_id", "kind", "ra", "dec", "flux", "template_flux")
     table = {
         name: np.concatenate([np.asarray(part[k]) for part in parts])
         for k, name in enumerate(names)
     }
-    return Contents(
-        table,
-        tables.galaxies,
-        np.array(seen["track_ra"], float).reshape(mover.size, -1, 2),
-        np.array(seen["track_dec"], float).reshape(mover.size, -1, 2),
-    )
+    seen = row["movers"]
+    shape = (len(seen["ra"]), -1, 2)
+    track_ra, track_dec = (np.array(seen[n], float) for n in ("track_ra", "track_dec"))
+    return Contents(table, tables.galaxies, track_ra.reshape(shape), track_dec.reshape(shape))
+
+
+def _kind(name: str, number: int) -> np.ndarray:
+    return np.full(number, name, dtype="<U9")
+
+
+def _mean(function, times: list[float], number: int) -> np.ndarray:
+    return np.mean([function(t) for t in times], axis=0) if times else np.zeros(number)
+
+
+def _stars(tables: Tables, row: dict, times: list[float]) -> tuple:
+    stars, variables = tables.stars, tables.variables
+    quiet = sky.camera_flux(stars, row["band"], row["colour_term"])
+    kind = _kind("star", quiet.size)
+    kind[variables["star"]] = "variable"
+
+    def flux(mjd):
+        out = quiet.copy()
+        change = lightcurves.variation(variables, mjd, row["band"])
+        out[variables["star"]] *= 10 ** (-0.4 * change)
+        return out
+
+    ra, dec = sky.at_visit(stars, row["mid"], np.array(row["barycentre_to_observer"]))
+    return stars["star_id"], kind, ra, dec, flux(row["mid"]), _mean(flux, times, quiet.size)
+
+
+def _transients(tables: Tables, row: dict, times: list[float]) -> tuple:
+    table = tables.transients
+    peak = sky.camera_flux(table, row["band"], row["colour_term"])
+
+    def flux(mjd):
+        return peak * lightcurves.transient_light(table, mjd)
+
+    identity = table["transient_id"] + OFFSET["transient"]
+    kind = _kind("transient", peak.size)
+    template = _mean(flux, times, peak.size)
+    return identity, kind, table["ra"], table["dec"], flux(row["mid"]), template
+
+
+def _galaxies(tables: Tables, row: dict) -> tuple:
+    table = tables.galaxies
+    flux = sky.camera_flux(table, row["band"], row["colour_term"])
+    identity = table["galaxy_id"] + OFFSET["galaxy"]
+    return identity, _kind("galaxy", flux.size), table["ra"], table["dec"], flux, flux
+
+
+def _asteroids(row: dict) -> tuple:
+    seen = row["movers"]
+    light = {f"mag_{b}": np.array(seen["mag_v"]) + c for b, c in movers.BAND_COLOUR.items()}
+    flux = sky.camera_flux(light, row["band"], row["colour_term"])
+    identity = np.array(seen["asteroid_id"], dtype=np.int64) + OFFSET["asteroid"]
+    place = np.array(seen["ra"]), np.array(seen["dec"])
+    return identity, _kind("asteroid", flux.size), *place, flux, 0 * flux
 
 
 def on_detector(
