@@ -13,7 +13,7 @@ fold_world = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(fold_world)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def survey():
     """The module with the helpers."""
     return fold_world
