@@ -1,0 +1,322 @@
+"""Orbits of linkages: precise fit, sanity, names, identity with what was found before."""
+
+from __future__ import annotations
+
+import logging
+from datetime import date
+
+import numpy as np
+
+from alertprod.core import designations, ephemeris, ids, tables
+from alertprod.core import orbits as conics
+from alertprod.core.errors import BadInput
+from alertprod.core.stage import stage
+from alertprod.daymops import fit
+from alertprod.daymops.inputs import read_all, with_station
+from alertprod.daymops.refine import correct_nbody
+
+log = logging.getLogger(__name__)
+
+DEFAULTS = {
+    "obscode": "X05",
+    "dynamics": "nbody",
+    "slope_g": 0.15,
+    "prior_weight": 16.0,  # of (v/v_escape)^2 = 1/2 with sigma 1/4, when the arc is too short
+    "prior_below": 0.05,  # relative error of a above which the prior binds the fit
+    "same_arcsec": 2.0,  # an orbit that predicts a linkage to this is the same object
+}
+STATE = ("x", "y", "z", "vx", "vy", "vz")
+UPPER = tuple(zip(*np.triu_indices(6), strict=True))
+COVARIANCE = tuple(f"cov{i}{j}" for i, j in UPPER)
+ELEMENTS = ("q", "e", "incl", "node", "argperi", "periTimeMjdTdb")
+
+
+@stage("daymops", outputs=("orbits",))
+def fit_orbits(linkages, tracklets, orbits=None, camera=None, *, config) -> dict:
+    """Fit the linkages of tonight's window and add them to the orbits found so far.
+
+    Parameters
+    ----------
+    linkages : table
+        Product ``linkages``.
+    tracklets : list of tables or paths
+        Of the window; the last night among them is tonight.
+    orbits : table or empty
+        Product ``orbits`` of the previous night.
+    camera : Camera, optional
+        Gives the station.
+    config : dict
+        Section ``daymops``; see `DEFAULTS`.
+
+    Returns
+    -------
+    table
+        Product ``orbits``, cumulative, in order of discovery. Identifiers follow from the night
+        and the order of first detections: the same input gives the same names.
+    """
+    options = with_station(DEFAULTS, config, camera)
+    before = orbits or tables.empty("orbits")
+    before = tables.conform(
+        {**before, "status": np.full(tables.n_rows(before), "kept", dtype=object),
+         "linkageId": np.zeros(tables.n_rows(before), dtype=np.int64)}, "orbits",
+    )  # fmt: skip
+    if not tables.n_rows(linkages):
+        return before
+    night = _night(linkages, read_all(tracklets or []))
+    fitted = fit_linkages(linkages, options)
+    same = identify(linkages, fitted, before, options)
+    return _merge(fitted, same, before, night)
+
+
+def _night(linkages, tracklets):
+    visits = [linkages["visit"].max()]
+    visits += [t["visit"].max() for t in tracklets if tables.n_rows(t)]
+    return int(max(visits)) // 100_000
+
+
+def fit_linkages(linkages, options) -> dict:
+    """Orbits of all linkages as a table in order of linkageId (without names)."""
+    epochs = np.unique(linkages["epochMjdTdb"])
+    if len(epochs) != 1:
+        raise BadInput(f"the linkages have {len(epochs)} epochs; they must come from one window")
+    obs = fit.observation_block(
+        linkages["midpointMjdTai"], linkages["ra"], linkages["dec"],
+        linkages["raErr"], linkages["decErr"], options["obscode"],
+    )  # fmt: skip
+    link_id, first, back = np.unique(linkages["linkageId"], return_index=True, return_inverse=True)
+    groups = [np.flatnonzero(back == k) for k in range(len(link_id))]
+    start = np.stack([linkages[c][first] for c in STATE], axis=-1)
+    states, covariances, chi2, bounded = _fit_all(start, float(epochs[0]), obs, groups, options)
+    return _describe(linkages, link_id, groups, (states, covariances, chi2, bounded), options)
+
+
+def _fit_all(start, epoch, obs, groups, options):
+    """Two-body fit, with a prior where the arc is too short, then N-body."""
+    n = len(groups)
+    states, covariances, chi2 = start.copy(), np.empty((n, 6, 6)), np.empty(n)
+    weight = np.zeros(n)
+    normal = np.empty((6, 6))
+    for k in range(n):
+        chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], 0.0, 40, normal)
+        covariances[k] = fit.invert(normal)
+        if not (_relative_error(states[k], covariances[k]) < options["prior_below"]):
+            weight[k] = options["prior_weight"]
+            states[k] = start[k]
+            chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], weight[k], 40, normal)
+            covariances[k] = fit.invert(normal)
+    if options["dynamics"] == "nbody":
+        better, cov, new = correct_nbody(states, epoch, obs, groups, weight=weight)
+        good = np.isfinite(cov).all(axis=(1, 2)) & (new < chi2 + 10.0)
+        states[good], covariances[good], chi2[good] = better[good], cov[good], new[good]
+    return states, covariances, chi2, weight > 0.0
+
+
+def _relative_error(state, covariance):
+    """One-sigma error of 1/a relative to 1/r: small when the arc tells the energy."""
+    mu = fit.GM
+    r = np.linalg.norm(state[:3])
+    gradient = np.r_[2.0 * state[:3] / r**3, 2.0 * state[3:] / mu]
+    variance = gradient @ covariance @ gradient
+    return np.sqrt(variance) * r if variance >= 0.0 else np.inf
+
+
+def _describe(linkages, link_id, groups, solution, options):
+    """Table of elements, brightness, class and quality; one row per linkage."""
+    states, covariances, chi2, bounded = solution
+    epoch = float(linkages["epochMjdTdb"][0])
+    elements = conics.states_to_elements(states, epoch)
+    n = len(link_id)
+    count = np.array([len(g) for g in groups])
+    h, h_err = np.full(n, 99.0), np.full(n, np.nan)
+    arc, nights = np.empty(n), np.empty(n, dtype=int)
+    for k, g in enumerate(groups):
+        part = tables.take(linkages, g)
+        arc[k] = np.ptp(part["midpointMjdTai"])
+        nights[k] = part["nNights"][0]
+        h[k], h_err[k] = absolute_magnitude(states[k], epoch, part, options)
+    rms = np.sqrt(chi2 / (2 * count)) * _typical_error(linkages, groups)
+    classes = np.array([orbit_class(*row[:3]) for row in elements], dtype=object)
+    sane = _sane(states, elements)
+    fit_ok = chi2 < 4.0 * np.maximum(2 * count - 6, 4)
+    quality = np.where(sane & fit_ok, np.where(bounded, "bounded", "good"), "poor").astype(object)
+    return {
+        "linkageId": link_id, "firstDiaSourceId": link_id, "epochMjdTdb": np.full(n, epoch),
+        **{c: states[:, k] for k, c in enumerate(STATE)},
+        **{c: covariances[:, i, j] for c, (i, j) in zip(COVARIANCE, UPPER, strict=True)},
+        **{c: elements[:, k] for k, c in enumerate(ELEMENTS)},
+        "H": h, "HErr": h_err, "G": np.full(n, options["slope_g"]),
+        "nObs": count, "nNights": nights, "arc": arc, "rms": rms, "chi2": chi2,
+        "orbitClass": classes, "neoScore": neo_score(elements, covariances, states),
+        "quality": quality,
+    }  # fmt: skip
+
+
+def _typical_error(linkages, groups):
+    """Error of one coordinate [arcsec], averaged over each group."""
+    east = linkages["raErr"] * np.cos(np.deg2rad(linkages["dec"]))
+    square = 0.5 * (east.astype(float) ** 2 + linkages["decErr"].astype(float) ** 2)
+    return np.array([3600.0 * np.sqrt(square[g].mean()) for g in groups])
+
+
+def _sane(states, elements):
+    """Is it an orbit that can be? Short arcs fit many that cannot (judge by this, not by a flag).
+
+    Bound orbits with a between 0.5 and 2000 au and a perihelion outside the Sun; unbound ones
+    only if they are clearly so and not absurdly fast.
+    """
+    q, e = elements[:, 0], elements[:, 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = q / (1.0 - e)
+    bound = (e < 1.0) & (a > 0.5) & (a < 2000.0) & (q > 0.05)
+    speed = np.linalg.norm(states[:, 3:], axis=1)
+    escape = np.sqrt(2.0 * fit.GM / np.linalg.norm(states[:, :3], axis=1))
+    return bound | ((e >= 1.0) & (e < 20.0) & (q > 0.05) & (speed < 3.0 * escape))
+
+
+def absolute_magnitude(state, epoch, part, options):
+    """H and its error from the magnitudes of a linkage, with mean asteroid colours.
+
+    Returns (99, NaN) when no detection has a magnitude. The rotational light curve, not the
+    photometric error, limits H: a floor of 0.1 mag per detection stands for it.
+    """
+    mag = part["mag"].astype(float)
+    good = np.isfinite(mag)
+    if not good.any():
+        return 99.0, np.nan
+    values, weights = [], []
+    for t in np.unique(part["midpointMjdTai"][good]):
+        rows = good & (part["midpointMjdTai"] == t)
+        helio, topo = ephemeris.topocentric(state[None], np.array([epoch]), t, options["obscode"])
+        r, delta = np.linalg.norm(helio[:, :3]), np.linalg.norm(topo[:, :3])
+        phase = ephemeris.phase_angle(helio, topo)
+        shift = ephemeris.magnitude_hg(0.0, options["slope_g"], r, delta, phase)[0]
+        for k in np.flatnonzero(rows):
+            v = mag[k] + conics.V_MINUS_BAND.get(str(part["band"][k]), 0.0)
+            error = float(part["magErr"][k])
+            values.append(v - shift)
+            weights.append(1.0 / (0.1**2 + (error**2 if np.isfinite(error) else 0.1**2)))
+    mean = float(np.average(values, weights=weights))
+    return mean, float(1.0 / np.sqrt(np.sum(weights)))
+
+
+def orbit_class(q, e, incl) -> str:
+    """Dynamical class of an orbit, by the usual borders."""
+    if e >= 1.0:
+        return "hyperbolic"
+    a = q / (1.0 - e)
+    if q < 1.3:
+        return "NEO"
+    if q < 1.67:
+        return "Mars-crosser"
+    if a < 2.0 and e < 0.18 and incl > 15.0:
+        return "Hungaria"
+    if a < 3.8:
+        return "MBA"
+    if a < 4.6:
+        return "Hilda"
+    if a < 5.5 and e < 0.3:
+        return "Trojan"
+    if a < 5.5:
+        return "Jupiter-family"
+    return "Centaur" if a < 30.1 else "TNO"
+
+
+def neo_score(elements, covariances, states):
+    """Probability (0 to 100) of q < 1.3 au under the covariance of the fit.
+
+    Draws of a fixed generator: the figure is the same in every run.
+    """
+    draws = np.random.default_rng(1301).normal(size=(64, 6))
+    out = np.full(len(elements), np.nan)
+    for k in range(len(elements)):
+        values, vectors = np.linalg.eigh(np.nan_to_num(covariances[k]))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        cloud = states[k] + draws @ root.T
+        q = conics.states_to_elements(cloud, 0.0)[:, 0]
+        out[k] = 100.0 * np.mean(q < 1.3)
+    return out
+
+
+def identify(linkages, fitted, before, options):
+    """Which earlier orbit each linkage belongs to: its row in `before`, or -1.
+
+    An orbit and a linkage are one if the orbit predicts the middle detection to within the gate
+    widened by its own uncertainty, and refits of the linkage started at it stay acceptable; the
+    nearest prediction wins.
+    """
+    n, m = len(fitted["linkageId"]), tables.n_rows(before)
+    same = np.full(n, -1)
+    if not m:
+        return same
+    states = np.stack([before[c] for c in STATE], axis=-1)
+    full = np.zeros((m, 6, 6))
+    for c, (i, j) in zip(COVARIANCE, UPPER, strict=True):
+        full[:, i, j] = full[:, j, i] = before[c]
+    taken: dict[int, float] = {}
+    for k in range(n):
+        rows = np.flatnonzero(linkages["linkageId"] == fitted["linkageId"][k])
+        total = np.zeros(m)
+        for r in rows[[0, len(rows) // 2, -1]]:
+            t = float(linkages["midpointMjdTai"][r])
+            _, topo = ephemeris.topocentric(states, before["epochMjdTdb"], t, options["obscode"])
+            east, north = ephemeris.tangent_offsets(linkages["ra"][r], linkages["dec"][r], topo)
+            behind = (
+                topo[:, :3]
+                @ conics.unit_vectors(linkages["ra"][r : r + 1], linkages["dec"][r : r + 1])[0]
+                <= 0.0
+            )
+            near = np.flatnonzero((np.hypot(east, north) < 3600.0) & ~behind)
+            miss = np.full(m, np.inf)
+            if len(near):
+                cov = ephemeris.sky_covariance(
+                    states[near], before["epochMjdTdb"][near], full[near], t, options["obscode"]
+                )
+                sigma2 = np.minimum(np.trace(cov, axis1=1, axis2=2), 300.0**2)
+                gate2 = options["same_arcsec"] ** 2 + 25.0 * np.nan_to_num(sigma2)
+                miss[near] = (east[near] ** 2 + north[near] ** 2) / gate2
+            total = np.maximum(total, miss)
+        best = int(np.argmin(total))
+        if total[best] < 1.0 and total[best] < taken.get(best, np.inf):
+            if best in taken:
+                same[same == best] = -1
+            same[k] = best
+            taken[best] = float(total[best])
+    return same
+
+
+def _merge(fitted, same, before, night):
+    """Update the orbits that were found again, append the new ones."""
+    n, m = len(fitted["linkageId"]), tables.n_rows(before)
+    out = {name: column.copy() for name, column in before.items()}
+    for k in np.flatnonzero(same >= 0):
+        row = same[k]
+        out["linkageId"][row] = fitted["linkageId"][k]
+        # A window that slid past the first nights must not replace a longer arc by a shorter one.
+        if fitted["nObs"][k] < before["nObs"][row] or fitted["quality"][k] == "poor":
+            continue
+        keep = ("linkageId", "firstDiaSourceId")
+        for name, column in fitted.items():
+            if name not in keep:
+                out[name][row] = column[k]
+        out["fitNight"][row] = night
+        changed = fitted["nObs"][k] > before["nObs"][row]
+        out["status"][row] = "updated" if changed else "kept"
+    new = np.flatnonzero((same < 0) & (fitted["quality"] != "poor"))
+    if not len(new):
+        return out
+    day = (date(night // 10_000, night // 100 % 100, night % 100) - ids.FIRST_DAY).days
+    # a night has one run of names, also when it is fitted again with more data
+    used = int(np.sum(before["discoveryNight"] == night)) if m else 0
+    names = [
+        "A" + designations.base62(day, 3) + designations.base62(used + k, 4)
+        for k in range(len(new))
+    ]
+    fresh = {name: column[new] for name, column in fitted.items()}
+    fresh |= {
+        "designation": np.array(names, dtype=object),
+        "ssObjectId": np.array([designations.ss_object_id(name) for name in names]),
+        "discoveryNight": np.full(len(new), night), "fitNight": np.full(len(new), night),
+        "status": np.full(len(new), "new", dtype=object),
+    }  # fmt: skip
+    log.info("%d linkages: %d new objects, %d known before", n, len(new), int(np.sum(same >= 0)))
+    return tables.stack([out, tables.conform(fresh, "orbits")])

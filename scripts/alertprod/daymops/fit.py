@@ -1,0 +1,315 @@
+"""Differential correction of two-body orbits, compiled: Levenberg-Marquardt on six components.
+
+Observations are directions with errors; the model is two-body motion with light time, seen from
+the station's heliocentric place. Residuals are tangent-plane offsets (east, north) in radians.
+Partials are exact (see `alertprod.core.kepler`). Every loop is capped.
+
+References
+----------
+Levenberg 1944; Marquardt 1963; Milani & Gronchi 2010, Theory of Orbit Determination, ch. 5.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from alertprod.core import kepler, observer, orbits
+
+C = observer.C_AU_DAY
+GM = kepler.GM_SUN
+# columns of the observation block that the kernels read
+TIME, OX, SX, UX, EX, NX, SE, SN, WIDTH = 0, 1, 4, 7, 10, 13, 16, 17, 18
+
+
+def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
+    """Pack detections for the kernels.
+
+    Parameters
+    ----------
+    mjd_tai, ra, dec, ra_err, dec_err : ndarray, shape (n,)
+        MJD TAI and degrees; ra_err without cos(dec).
+    obscode : str
+
+    Returns
+    -------
+    ndarray, shape (n, WIDTH)
+        MJD TDB; heliocentric station; velocity of the Sun; direction; east; north; errors [rad].
+    """
+    mjd_tai = np.asarray(mjd_tai, float)
+    block = np.empty((len(mjd_tai), WIDTH))
+    unique, back = np.unique(mjd_tai, return_inverse=True)
+    tdb = observer.tai_to_tdb(unique)
+    if len(unique):
+        place, _ = observer.observer_state(obscode, unique)
+        sun, sun_speed = observer.sun_state(tdb)
+        block[:, TIME] = tdb[back]
+        block[:, OX : OX + 3] = (place - sun)[back]
+        block[:, SX : SX + 3] = sun_speed[back]
+    a, d = np.deg2rad(ra), np.deg2rad(dec)
+    block[:, UX : UX + 3] = orbits.unit_vectors(ra, dec)
+    block[:, EX : EX + 3] = np.stack([-np.sin(a), np.cos(a), np.zeros_like(a)], axis=-1)
+    block[:, NX : NX + 3] = np.stack(
+        [-np.sin(d) * np.cos(a), -np.sin(d) * np.sin(a), np.cos(d)], axis=-1
+    )
+    block[:, SE] = np.deg2rad(ra_err) * np.cos(d)
+    block[:, SN] = np.deg2rad(dec_err)
+    return block
+
+
+@njit(cache=True)
+def place_seen(state, epoch, ob):
+    """Vector station to object at the observation `ob`, and the light time."""
+    delay = 0.0
+    x, y, z = 0.0, 0.0, 0.0
+    for _ in range(3):
+        h = kepler.step(state[0], state[1], state[2], state[3], state[4], state[5],
+                        ob[0] - delay - epoch, GM)  # fmt: skip
+        x = h[0] - ob[1] - delay * ob[4]
+        y = h[1] - ob[2] - delay * ob[5]
+        z = h[2] - ob[3] - delay * ob[6]
+        new = math.sqrt(x * x + y * y + z * z) / C
+        done = abs(new - delay) < 3e-9
+        delay = new
+        if done:
+            break
+    return x, y, z, delay
+
+
+@njit(cache=True)
+def residual(state, epoch, ob):
+    """Observed minus computed, east and north [rad]; huge when the object is behind."""
+    x, y, z, _ = place_seen(state, epoch, ob)
+    depth = x * ob[7] + y * ob[8] + z * ob[9]
+    if not depth > 0.0:
+        return 3.0, 3.0
+    east = -(x * ob[10] + y * ob[11] + z * ob[12]) / depth
+    north = -(x * ob[13] + y * ob[14] + z * ob[15]) / depth
+    return east, north
+
+
+@njit(cache=True)
+def residuals(state, epoch, obs, use, out):
+    """Residuals of the used observations into `out` (n, 2); returns chi square."""
+    chi2 = 0.0
+    for k in range(len(use)):
+        ob = obs[use[k]]
+        east, north = residual(state, epoch, ob)
+        out[k, 0], out[k, 1] = east, north
+        chi2 += (east / ob[16]) ** 2 + (north / ob[17]) ** 2
+    return chi2
+
+
+@njit(cache=True)
+def design(state, epoch, ob, moved, partials, east, north):
+    """Predicted tangent-plane offsets (east, north) [rad] and their gradients by the state.
+
+    The gradient includes the change of light time: without it Gauss-Newton creeps along the
+    direction that a short arc determines badly. Returns NaN when the object is behind.
+    """
+    x, y, z, delay = place_seen(state, epoch, ob)
+    kepler.step_with_partials(state, ob[0] - delay - epoch, GM, moved, partials)
+    depth = x * ob[7] + y * ob[8] + z * ob[9]
+    if not depth > 0.0:
+        return math.nan, math.nan
+    pe = (x * ob[10] + y * ob[11] + z * ob[12]) / depth
+    pn = (x * ob[13] + y * ob[14] + z * ob[15]) / depth
+    vx, vy, vz = moved[3] + ob[4], moved[4] + ob[5], moved[5] + ob[6]
+    rho = delay * C
+    slow = 1.0 / (C + (x * vx + y * vy + z * vz) / rho)
+    for j in range(6):
+        dx, dy, dz = partials[0, j], partials[1, j], partials[2, j]
+        lag = (x * dx + y * dy + z * dz) / rho * slow
+        dx -= vx * lag
+        dy -= vy * lag
+        dz -= vz * lag
+        dd = dx * ob[7] + dy * ob[8] + dz * ob[9]
+        east[j] = (dx * ob[10] + dy * ob[11] + dz * ob[12] - pe * dd) / depth
+        north[j] = (dx * ob[13] + dy * ob[14] + dz * ob[15] - pn * dd) / depth
+    return pe, pn
+
+
+@njit(cache=True)
+def _normal(state, epoch, obs, use, normal, right):
+    """Normal matrix and right-hand side of the linearised problem; returns chi square."""
+    normal[:] = 0.0
+    right[:] = 0.0
+    chi2 = 0.0
+    moved = np.empty(6)
+    partials = np.empty((6, 6))
+    de = np.empty(6)
+    dn = np.empty(6)
+    for k in range(len(use)):
+        ob = obs[use[k]]
+        pe, pn = design(state, epoch, ob, moved, partials, de, dn)
+        if not math.isfinite(pe):
+            return 1e300
+        for j in range(6):
+            de[j] /= ob[16]
+            dn[j] /= ob[17]
+        re, rn = -pe / ob[16], -pn / ob[17]
+        chi2 += re * re + rn * rn
+        for i in range(6):
+            right[i] += de[i] * re + dn[i] * rn
+            for j in range(i + 1):
+                normal[i, j] += de[i] * de[j] + dn[i] * dn[j]
+    for i in range(6):
+        for j in range(i):
+            normal[j, i] = normal[i, j]
+    return chi2
+
+
+@njit(cache=True)
+def solve(matrix, right, out):
+    """Solve a symmetric positive system by Cholesky with unit-diagonal scaling; False if not."""
+    n = len(right)
+    scale = np.empty(n)
+    low = np.empty((n, n))
+    for i in range(n):
+        if not matrix[i, i] > 0.0:
+            return False
+        scale[i] = 1.0 / math.sqrt(matrix[i, i])
+    for i in range(n):
+        for j in range(i + 1):
+            total = matrix[i, j] * scale[i] * scale[j]
+            for k in range(j):
+                total -= low[i, k] * low[j, k]
+            if i == j:
+                if not total > 0.0:
+                    return False
+                low[i, i] = math.sqrt(total)
+            else:
+                low[i, j] = total / low[j, j]
+    for i in range(n):
+        total = right[i] * scale[i]
+        for k in range(i):
+            total -= low[i, k] * out[k]
+        out[i] = total / low[i, i]
+    for i in range(n - 1, -1, -1):
+        total = out[i]
+        for k in range(i + 1, n):
+            total -= low[k, i] * out[k]
+        out[i] = total / low[i, i]
+    for i in range(n):
+        out[i] *= scale[i]
+    return True
+
+
+@njit(cache=True)
+def add_energy_prior(state, weight, normal, right):
+    """Pull a badly determined orbit towards rest in its energy; returns the penalty.
+
+    The prior is Gaussian in the square of speed over escape speed, mean 1/2 (a circle), with
+    standard deviation `1 / sqrt(weight)`. Short arcs leave the energy free; this binds it.
+    """
+    r = math.sqrt(state[0] ** 2 + state[1] ** 2 + state[2] ** 2)
+    v2 = state[3] ** 2 + state[4] ** 2 + state[5] ** 2
+    ratio = v2 * r / (2.0 * GM)
+    miss = 0.5 - ratio
+    grad = np.empty(6)
+    for k in range(3):
+        grad[k] = v2 * state[k] / (r * 2.0 * GM)
+        grad[k + 3] = state[k + 3] * r / GM
+    for i in range(6):
+        right[i] += weight * grad[i] * miss
+        for j in range(6):
+            normal[i, j] += weight * grad[i] * grad[j]
+    return weight * miss * miss
+
+
+@njit(cache=True)
+def correct(state, epoch, obs, use, weight, most, normal):
+    """Levenberg-Marquardt from `state` (changed in place).
+
+    Parameters
+    ----------
+    state : ndarray, shape (6,)
+    epoch : float
+        MJD TDB.
+    obs : ndarray, shape (n, WIDTH)
+    use : ndarray of int
+        Rows of `obs` that count.
+    weight : float
+        Of the energy prior; 0 for none.
+    most : int
+        Cap on iterations.
+    normal : ndarray, shape (6, 6)
+        Receives the normal matrix at the solution (with the prior).
+
+    Returns
+    -------
+    chi2 : float
+        Without the prior; 1e300 when the start is hopeless.
+    iterations : int
+    """
+    right = np.empty(6)
+    damped = np.empty((6, 6))
+    delta = np.empty(6)
+    trial = np.empty(6)
+    spare = np.empty((6, 6))
+    other = np.empty(6)
+    chi2 = _normal(state, epoch, obs, use, normal, right)
+    cost = chi2
+    if weight > 0.0:
+        cost += add_energy_prior(state, weight, normal, right)
+    if not chi2 < 1e300:
+        return 1e300, 0
+    damping = 1e-4
+    count = 0
+    for _ in range(most):
+        count += 1
+        for i in range(6):
+            for j in range(6):
+                damped[i, j] = normal[i, j]
+            damped[i, i] *= 1.0 + damping
+        if not solve(damped, right, delta):
+            damping = max(damping * 10.0, 1e-8)
+            if damping > 1e8:
+                break
+            continue
+        limit = 1.0
+        r = math.sqrt(state[0] ** 2 + state[1] ** 2 + state[2] ** 2)
+        size = math.sqrt(delta[0] ** 2 + delta[1] ** 2 + delta[2] ** 2)
+        if size > 0.3 * r:
+            limit = 0.3 * r / size
+        for i in range(6):
+            trial[i] = state[i] + limit * delta[i]
+        new = _normal(trial, epoch, obs, use, spare, other)
+        new_cost = new
+        if weight > 0.0 and new < 1e300:
+            new_cost += add_energy_prior(trial, weight, spare, other)
+        if new_cost < cost:
+            gain = cost - new_cost
+            state[:] = trial
+            normal[:] = spare
+            right[:] = other
+            cost, chi2 = new_cost, new
+            damping = max(damping * 0.1, 1e-12)
+            if gain < 1e-3 + 1e-7 * cost and limit == 1.0:
+                break
+        else:
+            if new_cost - cost < 1e-9 * cost:
+                break
+            damping = damping * 10.0
+            if damping > 1e10:
+                break
+    return chi2, count
+
+
+@njit(cache=True)
+def invert(matrix):
+    """Inverse of a symmetric positive matrix; NaN if it is singular."""
+    n = matrix.shape[0]
+    out = np.empty((n, n))
+    unit = np.empty(n)
+    column = np.empty(n)
+    for j in range(n):
+        unit[:] = 0.0
+        unit[j] = 1.0
+        if not solve(matrix, unit, column):
+            out[:] = np.nan
+            return out
+        out[:, j] = column
+    return 0.5 * (out + out.T)

@@ -1,0 +1,43 @@
+"""The grid of heliocentric range and range rate on which tracklets are tried.
+
+A wrong range by dr displaces a tracklet at the reference epoch by about dr times the angle that
+phase and sky motion sweep in half a window, while the clustering radius grows with the geocentric
+distance: so the steps grow in proportion to the distance beyond the Earth's orbit. A wrong range
+rate is nearly harmless (its two effects cancel), so a few values suffice. Rates are limited to
+bound orbits that are likely at each range.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alertprod.core.kepler import GM_SUN
+
+# (first range, last range [au], relative step in range beyond the Earth, range rates as fractions
+# of the circular speed)
+ZONES = {
+    "near": (1.02, 1.45, 0.16, (-0.45, -0.28, -0.14, 0.0, 0.14, 0.28, 0.45)),
+    "main": (1.45, 4.4, 0.075, (-0.2, -0.07, 0.07, 0.2)),
+    "outer": (4.4, 12.0, 0.09, (-0.1, 0.1)),
+    "distant": (12.0, 80.0, 0.16, (0.0,)),
+}
+
+
+def grid(zones=None) -> np.ndarray:
+    """Hypotheses (n, 2): heliocentric range [au] and range rate [au/day] at the reference epoch.
+
+    Parameters
+    ----------
+    zones : list of str or None
+        Names in `ZONES`; None for all.
+    """
+    out = []
+    for name in zones or ZONES:
+        first, last, step, rates = ZONES[name]
+        count = max(1, int(np.ceil(np.log((last - 0.9) / (first - 0.9)) / np.log1p(step))))
+        edges = 0.9 + (first - 0.9) * ((last - 0.9) / (first - 0.9)) ** (
+            np.arange(count + 1) / count
+        )
+        for r in 0.5 * (edges[1:] + edges[:-1]):
+            out.extend((r, rate * np.sqrt(GM_SUN / r)) for rate in rates)
+    return np.array(out)

@@ -1,0 +1,113 @@
+"""N-body differential correction with covariance.
+
+Seven bodies stand for one object: its orbit and six neighbours, one per component; their
+differences are the partial derivatives. Objects of like distance share a simulation, since all
+bodies of one take the same steps. Three corrections suffice from a two-body fit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alertprod.core import kepler, nbody, observer
+from alertprod.daymops import fit
+
+C = observer.C_AU_DAY
+
+
+def correct_nbody(states, epoch, obs, groups, *, weight=None, rounds=3, batch=8):
+    """Improve orbits by N-body differential correction.
+
+    Parameters
+    ----------
+    states : ndarray, shape (n, 6)
+        Heliocentric, at `epoch`; starting values.
+    epoch : float
+        MJD TDB, common to all.
+    obs : ndarray, shape (m, WIDTH)
+        Observation blocks (`fit.observation_block`).
+    groups : list of ndarray of int
+        Rows of `obs` of each object.
+    weight : ndarray, shape (n,), optional
+        Weight of the energy prior of each object (0: none).
+    rounds, batch : int
+        Corrections (a cap); objects per simulation.
+
+    Returns
+    -------
+    states : ndarray, shape (n, 6)
+    covariances : ndarray, shape (n, 6, 6)
+    chi2 : ndarray, shape (n,)
+        At the returned states, to first order of the last correction.
+    """
+    states = np.array(states, float)
+    n = len(states)
+    weight = np.zeros(n) if weight is None else weight
+    covariances, chi2 = np.full((n, 6, 6), np.nan), np.full(n, np.inf)
+    distance = np.linalg.norm(states[:, :3], axis=1)
+    order = np.lexsort((np.arange(n), distance))
+    for k in range(0, n, batch):
+        part = order[k : k + batch]
+        for _ in range(rounds):
+            moved = _round(states, covariances, chi2, epoch, obs, groups, weight, part)
+            if not moved:
+                break
+    return states, covariances, chi2
+
+
+def _round(states, covariances, chi2, epoch, obs, groups, weight, part):
+    """One correction of the objects in `part`; False when all have settled."""
+    rows = [groups[k] for k in part]
+    times = np.unique(np.concatenate([obs[r, fit.TIME] for r in rows]))
+    step = np.concatenate(
+        [np.full((len(part), 3), 1e-6) * np.linalg.norm(states[part, :3], axis=1)[:, None],
+         np.full((len(part), 3), 1e-6) * np.linalg.norm(states[part, 3:], axis=1)[:, None]],
+        axis=1,
+    )  # fmt: skip
+    bodies = np.repeat(states[part], 7, axis=0)
+    for j in range(6):
+        bodies[1 + j :: 7, j] += step[:, j]
+    path = nbody.trajectory(bodies, epoch, times)
+    moved = False
+    for i, k in enumerate(part):
+        ob = obs[rows[i]]
+        at = path[np.searchsorted(times, ob[:, fit.TIME]), 7 * i : 7 * i + 7]
+        east, north = _offsets(at, ob)
+        value = np.concatenate([-east[:, 0] / ob[:, fit.SE], -north[:, 0] / ob[:, fit.SN]])
+        design = np.concatenate(
+            [(east[:, 1:] - east[:, :1]) / ob[:, fit.SE, None],
+             (north[:, 1:] - north[:, :1]) / ob[:, fit.SN, None]]
+        ) / step[i]  # fmt: skip
+        normal, right = design.T @ design, design.T @ value
+        if weight[k] > 0.0:
+            fit.add_energy_prior(states[k], weight[k], normal, right)
+        covariance = fit.invert(normal)
+        if not np.isfinite(covariance).all():
+            continue
+        delta = np.empty(6)
+        fit.solve(normal, right, delta)
+        # far from the linear regime the two-body fit is the better answer
+        if np.linalg.norm(delta[:3]) > 0.1 * np.linalg.norm(states[k, :3]):
+            continue
+        states[k] += delta
+        covariances[k] = covariance
+        chi2[k] = float(np.sum((value - design @ delta) ** 2))
+        moved |= float(delta @ normal @ delta) > 1e-4
+    return moved
+
+
+def _offsets(at, ob):
+    """Tangent-plane offsets [rad] of bodies (n, 7, 6) seen from the stations of `ob`, (n, 7)."""
+    position, velocity = at[..., :3], at[..., 3:]
+    place, sun = ob[:, None, fit.OX : fit.OX + 3], ob[:, None, fit.SX : fit.SX + 3]
+    r = np.linalg.norm(position, axis=-1, keepdims=True)
+    pull = -kepler.GM_SUN * position / r**3
+    delay = np.linalg.norm(position - place, axis=-1, keepdims=True) / C
+    for _ in range(2):
+        seen = position - delay * (velocity + sun) + 0.5 * delay**2 * pull - place
+        delay = np.linalg.norm(seen, axis=-1, keepdims=True) / C
+    seen = position - delay * (velocity + sun) + 0.5 * delay**2 * pull - place
+    depth = np.einsum("nkc,nc->nk", seen, ob[:, fit.UX : fit.UX + 3])
+    east = np.einsum("nkc,nc->nk", seen, ob[:, fit.EX : fit.EX + 3]) / depth
+    north = np.einsum("nkc,nc->nk", seen, ob[:, fit.NX : fit.NX + 3]) / depth
+    return east, north
