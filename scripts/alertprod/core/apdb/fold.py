@@ -18,6 +18,7 @@ from alertprod.core.files import digest
 from alertprod.core.tables import read_metadata
 
 ASSOCIATE, PACKAGE = "associate", "package"
+SECOND = 1.0 / 86400.0  # [d]
 ROOT = ""  # the parent of the first state
 
 
@@ -249,11 +250,12 @@ def check_times(database: Database, state: State) -> None:
     if time is None:
         return
     late = state.step != PACKAGE
-    if state.time < time or state.midpoint < midpoint or (late and state.time == time):
+    gap = SECOND if state.step == ASSOCIATE else 0.0
+    if state.time < time or state.midpoint < midpoint + gap or (late and state.time == time):
         raise BadInput(
             f"visit {state.visit} (midpoint {state.midpoint:.6f}) does not come after what "
             f"{shown(database.url)} already holds (midpoint {midpoint:.6f}). Give the visits of "
-            "the exposure sheet different midpoints and let their numbers rise with time."
+            "the sheet midpoints that rise with their numbers, a second or more apart."
         )
 
 

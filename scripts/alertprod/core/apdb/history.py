@@ -14,6 +14,9 @@ from alertprod.core.apdb.rows import pixel_ranges, select, to_arrays
 from alertprod.core.tables import Table, sort_by, take
 
 DAYS_PER_MONTH = 30.0  # as in Rubin's package
+#: Midpoints of one visit may differ in their last digits (a header keeps 15), those of two visits
+#: differ by more than this [d].
+SAME_TIME = 0.5 / 86400.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Moment:
     time: float
     midpoint: float
     inclusive: bool = False
+
+    def until(self) -> float:
+        """Return the time before which sources count [MJD TAI]."""
+        return self.midpoint + (SAME_TIME if self.inclusive else -SAME_TIME)
 
 
 def objects_in_circle(
@@ -89,13 +96,12 @@ def sources_of(database: Database, moment: Moment, ids, names: list[str], months
     if moved:
         more, others = database.among("diaSourceId", moved)
         where, parameters = f"({where} OR {more})", (*parameters, *others)
-    before = "<=" if moment.inclusive else "<"
     since = moment.midpoint - months * DAYS_PER_MONTH
     listed = ", ".join(f'"{name}"' for name in names)
     rows = database.execute(
         f'SELECT {listed} FROM "DiaSource" WHERE {where} '
-        f'AND "midpointMjdTai" {before} ? AND "midpointMjdTai" > ?',
-        (*parameters, moment.midpoint, since),
+        'AND "midpointMjdTai" < ? AND "midpointMjdTai" > ?',
+        (*parameters, moment.until(), since),
     )
     if changes:
         rows = _restored(rows, names, changes, [names.index("diaSourceId")])
@@ -108,13 +114,12 @@ def sources_of(database: Database, moment: Moment, ids, names: list[str], months
 def forced_of(database: Database, moment: Moment, ids, names: list[str], months: float) -> Table:
     """Return the DIAForcedSources of given DIAObjects, sorted by object, time and identifier."""
     where, parameters = database.among("diaObjectId", ids)
-    before = "<=" if moment.inclusive else "<"
     found = select(
         database,
         "DiaForcedSource",
         names,
-        f'{where} AND "midpointMjdTai" {before} ? AND "midpointMjdTai" > ?',
-        (*parameters, moment.midpoint, moment.midpoint - months * DAYS_PER_MONTH),
+        f'{where} AND "midpointMjdTai" < ? AND "midpointMjdTai" > ?',
+        (*parameters, moment.until(), moment.midpoint - months * DAYS_PER_MONTH),
     )
     return sort_by(found, "diaObjectId", "midpointMjdTai", "diaForcedSourceId")
 
