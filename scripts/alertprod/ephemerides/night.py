@@ -35,17 +35,19 @@ STATE = ("x", "y", "z", "vx", "vy", "vz")
 
 
 @stage("ephemerides", outputs=("predicted_night",))
-def predict_night(orbits_known, orbits=None, visits=(), *, config) -> dict:
+def predict_night(orbits_known, orbits=None, visits=(), camera=None, *, config) -> dict:
     """Find the objects that may be inside one of tonight's fields.
 
     Parameters
     ----------
-    orbits_known : path or None
+    orbits_known : path or empty
         Catalogue (see `catalog.read_orbits`).
-    orbits : table or None
+    orbits : table or empty
         Own discoveries so far (product ``orbits``), with covariances.
     visits : list of dict
         midpoint_mjd_tai, ra, dec [deg]; optionally radius [deg] and obscode.
+    camera : Camera, optional
+        Gives station and radius of the field where the visits do not.
     config : dict
         Section ``ephemerides``; see `DEFAULTS`.
 
@@ -59,7 +61,7 @@ def predict_night(orbits_known, orbits=None, visits=(), *, config) -> dict:
     BadInput
         If the catalogue or a visit is unusable.
     """
-    options = {**DEFAULTS, **(config or {})}
+    options = with_camera({**DEFAULTS, **(config or {})}, camera)
     pointings = _pointings(visits, options)
     if pointings is None:
         return tables.empty("predicted_night")
@@ -70,6 +72,23 @@ def predict_night(orbits_known, orbits=None, visits=(), *, config) -> dict:
     log.info("screened %d orbits: %d near %d fields", len(near), near.sum(), len(pointings["ra"]))
     objects = {key: value[near] for key, value in objects.items()}
     return _night_table(objects, pointings, options)
+
+
+def with_camera(options, camera):
+    """Add what a camera knows: the station, and the radius of the field."""
+    if camera is None:
+        return options
+    corners = [
+        np.hypot(*detector.centre)
+        + 0.5 * camera.pixel_scale / 3600.0 * np.hypot(detector.nx, detector.ny)
+        for detector in _detectors(camera)
+    ]
+    return {"obscode": camera.obscode, **options, "field_radius_deg": float(max(corners))}
+
+
+def _detectors(camera):
+    found = camera.detectors
+    return list(found.values()) if isinstance(found, dict) else list(found)
 
 
 def _pointings(visits, options):
@@ -107,7 +126,7 @@ def _gather(path, discovered):
         hs.append(known["h"])
         gs.append(known["g"])
         covs.append(np.full((len(known["h"]), 21), np.nan))
-    if discovered is not None and tables.n_rows(discovered):
+    if discovered and tables.n_rows(discovered):
         names.append(np.asarray(discovered["designation"], dtype=object))
         epochs.append(discovered["epochMjdTdb"])
         states.append(np.stack([discovered[c] for c in STATE], axis=-1))

@@ -6,14 +6,14 @@ import numpy as np
 
 from alertprod.core import ephemeris, observer, orbits, tables
 from alertprod.core.stage import stage
-from alertprod.ephemerides.night import COVARIANCE, DEFAULTS, STATE
+from alertprod.ephemerides.night import COVARIANCE, DEFAULTS, STATE, with_camera
 
 ELEMENTS = ("q", "e", "incl", "node", "argperi", "periTimeMjdTdb")
 AU_DAY_KM_S = observer.AU_KM / observer.DAY_S
 
 
 @stage("ephemerides", outputs=("predicted",))
-def predict_visit(predicted_night, *, visit, config) -> dict:
+def predict_visit(predicted_night, visit, camera=None, *, config) -> dict:
     """Predict the objects of the night at one visit's midpoint.
 
     Parameters
@@ -22,6 +22,8 @@ def predict_visit(predicted_night, *, visit, config) -> dict:
     visit : dict
         visit, midpoint_mjd_tai, ra, dec [deg] of the boresight, optionally radius [deg] of the
         footprint, obscode, band.
+    camera : Camera, optional
+        Gives station and radius of the field where the visit does not.
     config : dict
         Section ``ephemerides``.
 
@@ -30,7 +32,7 @@ def predict_visit(predicted_night, *, visit, config) -> dict:
     table
         Product ``predicted``, sorted by ssObjectId. Positions are astrometric, topocentric, ICRS.
     """
-    options = {**DEFAULTS, **(config or {})}
+    options = with_camera({**DEFAULTS, **(config or {})}, camera)
     time_tai = float(visit["midpoint_mjd_tai"])
     time = float(observer.tai_to_tdb(time_tai))
     obscode = str(visit.get("obscode") or options.get("obscode") or "500")
