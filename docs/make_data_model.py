@@ -20,12 +20,18 @@ One directory holds all of one detector-visit. `visit` is YYYYMMDDNNNNN (night a
 `detector` three digits, `night` the day_obs.
 
 ```
-<results>/{night}/{visit}/{detector}/  isr.fits calexp.fits stars.parquet template.fits difference.fits dia_sources.parquet
-<results>/{night}/{visit}/             predicted.parquet association.parquet forced.parquet alerts/{detector}.avro published.json metrics.json
-<results>/{night}/                     predicted_night.parquet tracklets.parquet linkages.parquet orbits.parquet discoveries.psv summary.json summary.txt report/
-<results>/calibs/{calib_run}/{detector}/                               bias.fits dark.fits flat_{band}.fits defects.fits
-<results>/templates/{template_run}/{tract}/{patch}/{band}/{airmass_bin}.fits
-<results>/db/                                                          apdb.sqlite
+<results>/{night}/{visit}/{detector}/  isr.fits calexp.fits stars.parquet template.fits
+                                       difference.fits dia_sources.parquet
+<results>/{night}/{visit}/             predicted.parquet association.parquet forced.parquet
+                                       alerts/{detector}.avro published.json metrics.json
+<results>/{night}/                     predicted_night.parquet tracklets.parquet linkages.parquet
+                                       orbits.parquet discoveries.psv
+                                       summary.json summary.txt report/
+<results>/calibs/{calib_run}/{detector}/
+                                       bias.fits dark.fits flat_{band}.fits defects.fits
+<results>/templates/{template_run}/{tract}/{patch}/{band}/
+                                       {airmass_bin}.fits
+<results>/db/                          apdb.sqlite
 ```
 
 **Conventions.** Pixels are 0-based centres in tables and code, 1-based in FITS headers. Times are
@@ -36,9 +42,9 @@ angles degrees, unless the unit says otherwise. Positions of detections are ICRS
 **Identifiers.** `diaSourceId` = days since 2010-01-01 (15 bits), sequence (17), detector (9),
 counter (22, by falling S/N). `diaObjectId` is the identifier of the object's first DIASource.
 
-**Rejected products.** An exposure that cannot be used leaves files of the right format without data:
-images with `STATUS = 'REJECTED'` and `REASON` in the primary header, tables without rows and the
-same two in the metadata. `alertprod status NIGHT` lists them.
+**Rejected products.** An exposure that cannot be used leaves files of the right format without
+data: images with `STATUS = 'REJECTED'` and `REASON` in the primary header, tables without rows
+and the same two in the metadata. `alertprod status NIGHT` lists them.
 
 **Provenance.** Images carry it in the primary header (`PIPEVER`, `RULE`, `CODEHASH`, `CFGHASH`,
 `IN0001`, ...), tables in the Parquet metadata key `alertprod` (JSON), figures in `provenance`.
