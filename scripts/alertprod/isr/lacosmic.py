@@ -44,12 +44,13 @@ def find_cosmic_rays(image, read_variance, ignore, *, config):
     )
     laplacian = np.empty_like(work)
     ys, xs = _candidates(work, read_variance, ignore, floor, limits[0], laplacian)
+    first = ys, xs
     for _ in range(int(config["iterations"])):
         new = _decide(work, laplacian, read_variance, ignore, found, limits, ys, xs)
         if len(new) == 0:
             break
         _fill(work, found, ignore, new)
-        ys, xs = _around(work, found, ignore, new, laplacian)
+        ys, xs = _again(work, found, ignore, new, laplacian, *first)
     return found
 
 
@@ -191,20 +192,37 @@ def _fill(image, found, ignore, pixels):  # pragma: no cover
 
 
 @njit(cache=True)
-def _around(image, found, ignore, pixels, laplacian):  # pragma: no cover
-    """Renew the Laplacian beside replaced pixels; those neighbours are the next candidates."""
+def _again(image, found, ignore, pixels, laplacian, ys, xs):  # pragma: no cover
+    """Renew the Laplacian beside replaced pixels; return what to look at once more.
+
+    These are the neighbours, whose Laplacian has changed, and the first candidates within the
+    reach of the fine structure's medians, which a replaced pixel no longer pushes up.
+    """
     ny, nx = image.shape
-    ys = np.empty(len(pixels) * 9, dtype=np.int32)
-    xs = np.empty(len(pixels) * 9, dtype=np.int32)
-    n = 0
+    near = np.zeros((ny, nx), dtype=np.uint8)
     for k in range(len(pixels)):
-        for dy in range(-1, 2):
-            for dx in range(-1, 2):
-                y, x = pixels[k, 0] + dy, pixels[k, 1] + dx
-                if y < 0 or x < 0 or y >= ny or x >= nx:
-                    continue
-                laplacian[y, x] = _laplacian(image, y, x)
-                if not found[y, x] and not ignore[y, x]:
-                    ys[n], xs[n] = y, x
+        y0, x0 = pixels[k, 0], pixels[k, 1]
+        for y in range(max(y0 - 4, 0), min(y0 + 5, ny)):
+            for x in range(max(x0 - 4, 0), min(x0 + 5, nx)):
+                beside = abs(y - y0) <= 1 and abs(x - x0) <= 1
+                if beside and near[y, x] < 2:
+                    near[y, x] = 2
+                    laplacian[y, x] = _laplacian(image, y, x)
+                elif near[y, x] == 0:
+                    near[y, x] = 1
+    out_y = np.empty(len(ys) + 9 * len(pixels), dtype=np.int32)
+    out_x = np.empty(len(ys) + 9 * len(pixels), dtype=np.int32)
+    n = 0
+    for k in range(len(ys)):
+        if near[ys[k], xs[k]] == 1 and not found[ys[k], xs[k]]:
+            out_y[n], out_x[n] = ys[k], xs[k]
+            n += 1
+    for k in range(len(pixels)):
+        y0, x0 = pixels[k, 0], pixels[k, 1]
+        for y in range(max(y0 - 1, 0), min(y0 + 2, ny)):
+            for x in range(max(x0 - 1, 0), min(x0 + 2, nx)):
+                if near[y, x] == 2 and not found[y, x] and not ignore[y, x]:
+                    near[y, x] = 3  # once
+                    out_y[n], out_x[n] = y, x
                     n += 1
-    return ys[:n].copy(), xs[:n].copy()
+    return out_y[:n].copy(), out_x[:n].copy()

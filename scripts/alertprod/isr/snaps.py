@@ -212,11 +212,18 @@ def _is_seed(one, other, ratio, read_variance, n_sigma, change, sky, y, x):  # p
 
 @njit(cache=True)
 def _is_sharp(one, other, ratio, read_variance, shape, y, x):  # pragma: no cover
-    """Whether one pair of opposite neighbours falls off faster than that of a star."""
+    """Whether this is a peak and a pair of opposite neighbours is lower than a star's.
+
+    Only at peaks: where an asteroid's two images touch, its flanks are steeper than any star's.
+    """
     ny, nx = one.shape
     if y < 1 or x < 1 or y > ny - 2 or x > nx - 2:
         return True  # no pair to compare with: a star this near to the edge is of no use either
     excess = one[y, x] - other[y, x] * ratio
+    for yy in range(y - 1, y + 2):
+        for xx in range(x - 1, x + 2):
+            if one[yy, xx] - other[yy, xx] * ratio > excess:
+                return False
     level = max(min(one[y, x], other[y, x] * ratio), np.float32(0.0))
     noise = np.sqrt(0.5 * (level * (1.0 + ratio) + read_variance[y, x] * (1.0 + ratio * ratio)))
     for k in range(4):
