@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import sep
+from numba import njit
 
 from alertprod.core.background import estimate_background
 from alertprod.core.exposure import Background
@@ -142,13 +143,22 @@ def _grow(mask: np.ndarray, radius: int) -> np.ndarray:
 def touched(mask: np.ndarray, x, y, radius: int, *planes: str) -> np.ndarray:
     """Tell which positions have a pixel of one of the planes within a square of `radius` px.
 
-    Returns bool, shape (n,).
+    Returns bool, shape (n,); false for positions that are not finite.
     """
-    flagged = (mask & bits(*planes)) != 0
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    return _touched(mask, bits(*planes), x, y, int(radius))
+
+
+@njit(cache=True)
+def _touched(mask, planes, x, y, radius):
     ny, nx = mask.shape
-    total = np.zeros((ny + 1, nx + 1), dtype=np.int32)
-    np.cumsum(np.cumsum(flagged, axis=0, dtype=np.int32), axis=1, out=total[1:, 1:])
-    ix, iy = np.floor(np.asarray(x) + 0.5).astype(int), np.floor(np.asarray(y) + 0.5).astype(int)
-    x0, x1 = np.clip(ix - radius, 0, nx), np.clip(ix + radius + 1, 0, nx)
-    y0, y1 = np.clip(iy - radius, 0, ny), np.clip(iy + radius + 1, 0, ny)
-    return (total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]) > 0
+    out = np.zeros(len(x), dtype=np.bool_)
+    for k in range(len(x)):
+        if not (np.isfinite(x[k]) and np.isfinite(y[k])):
+            continue
+        ix, iy = int(np.floor(x[k] + 0.5)), int(np.floor(y[k] + 0.5))
+        for j in range(max(iy - radius, 0), min(iy + radius + 1, ny)):
+            for i in range(max(ix - radius, 0), min(ix + radius + 1, nx)):
+                if mask[j, i] & planes:
+                    out[k] = True
+    return out
