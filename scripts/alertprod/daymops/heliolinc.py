@@ -142,6 +142,31 @@ def cell_keys(states, n, size, keys):
 
 
 @njit(cache=True)
+def _columns_around(keys, key, lo, hi):
+    """Ranges of the sorted keys that hold the 27 cells around `key`, three cells at a time."""
+    c = 0
+    for dx in (-1, 0, 1):
+        for dy in (-1, 0, 1):
+            base = key + (np.int64(dx) << 42) + (np.int64(dy) << 21)
+            lo[c] = np.searchsorted(keys, base - 1)
+            hi[c] = np.searchsorted(keys, base + 1, side="right")
+            c += 1
+
+
+@njit(cache=True)
+def _distance2(a, b, scale, limit2):
+    """Square distance of two states in position and scaled velocity; stops beyond `limit2`."""
+    d2 = 0.0
+    for x in range(3):
+        d2 += (a[x] - b[x]) ** 2
+    if d2 > limit2:
+        return d2
+    for x in range(3, 6):
+        d2 += ((a[x] - b[x]) * scale) ** 2
+    return d2
+
+
+@njit(cache=True)
 def neighbours(states, owner, order, keys, night, radius, scale, rules, start, flat,
                centre, spread):  # fmt: skip
     """Clusters: for each state the tracklets near it, if they fill enough nights.
@@ -184,13 +209,7 @@ def neighbours(states, owner, order, keys, night, radius, scale, rules, start, f
         me = order[s]
         if keys[s] != last_key:
             last_key = keys[s]
-            c = 0
-            for dx in (-1, 0, 1):
-                for dy in (-1, 0, 1):
-                    base = last_key + (np.int64(dx) << 42) + (np.int64(dy) << 21)
-                    lo[c] = np.searchsorted(keys, base - 1)
-                    hi[c] = np.searchsorted(keys, base + 1, side="right")
-                    c += 1
+            _columns_around(keys, last_key, lo, hi)
         limit = radius * max(states[me, 6], 0.3)
         limit2 = limit * limit
         mask = np.uint64(0)
@@ -198,15 +217,7 @@ def neighbours(states, owner, order, keys, night, radius, scale, rules, start, f
         for c in range(9):
             for t in range(lo[c], hi[c]):
                 you = order[t]
-                d2 = 0.0
-                for x in range(3):
-                    d = states[me, x] - states[you, x]
-                    d2 += d * d
-                if d2 > limit2:
-                    continue
-                for x in range(3, 6):
-                    d = (states[me, x] - states[you, x]) * scale
-                    d2 += d * d
+                d2 = _distance2(states[me], states[you], scale, limit2)
                 if d2 > limit2:
                     continue
                 mask |= np.uint64(1) << np.uint64(night[owner[you]])

@@ -44,19 +44,21 @@ def correct_nbody(states, epoch, obs, groups, *, weight=None, rounds=3, batch=8)
     n = len(states)
     weight = np.zeros(n) if weight is None else weight
     covariances, chi2 = np.full((n, 6, 6), np.nan), np.full(n, np.inf)
+    solution = states, covariances, chi2
     distance = np.linalg.norm(states[:, :3], axis=1)
     order = np.lexsort((np.arange(n), distance))
     for k in range(0, n, batch):
         part = order[k : k + batch]
         for _ in range(rounds):
-            moved = _round(states, covariances, chi2, epoch, obs, groups, weight, part)
+            moved = _round(solution, epoch, obs, groups, weight, part)
             if not moved:
                 break
     return states, covariances, chi2
 
 
-def _round(states, covariances, chi2, epoch, obs, groups, weight, part):
-    """One correction of the objects in `part`; False when all have settled."""
+def _round(solution, epoch, obs, groups, weight, part):
+    """One correction, in place, of the objects in `part`; False when all have settled."""
+    states, covariances, chi2 = solution
     rows = [groups[k] for k in part]
     times = np.unique(np.concatenate([obs[r, fit.TIME] for r in rows]))
     step = np.concatenate(
