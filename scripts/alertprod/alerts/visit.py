@@ -65,7 +65,7 @@ def package_alerts(
     fold_context : mapping
         As for `associate_visit`.
     config : mapping
-        Section ``alerts``; ``allow_rollback`` as in ``associate``.
+        Section ``alerts``.
 
     Returns
     -------
@@ -77,11 +77,7 @@ def package_alerts(
     """
     publisher = alerts if isinstance(alerts, Publisher) else FilePublisher(alerts)
     state = fold.next_state(fold.PACKAGE, visit, fold_context, config)
-    settings = fold.Settings(
-        root=Path(fold_context["root"]),
-        planned=fold_context.get("planned"),
-        allow_rollback=bool(config["allow_rollback"]),
-    )
+    settings = fold.settings_of(fold_context, config)
     entries: list[dict] = []
 
     def change(database: Database, seq: int, time: float, store: bool) -> Table:

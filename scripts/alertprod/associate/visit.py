@@ -81,7 +81,8 @@ def associate_visit(
         ``database`` (URL or path), ``root`` (results directory), ``parent_file`` (product of the
         previous state, relative to root, None for the first), ``inputs`` (name -> content
         digest), ``code`` (digest), and optionally ``chain`` (name of the survey), ``planned``
-        (visits of this run), ``now`` (processing time [MJD TAI]; the midpoint by default).
+        (visits of this run), ``allow_rollback`` (else that of config), ``now`` (processing time
+        [MJD TAI]; the midpoint by default).
     config : mapping
         Section ``associate``.
 
@@ -104,11 +105,7 @@ def associate_visit(
     elif "visit" in predicted:
         predicted = take(predicted, predicted["visit"] == int(visit["visit"]))
     state = fold.next_state(fold.ASSOCIATE, visit, fold_context, config)
-    settings = fold.Settings(
-        root=Path(fold_context["root"]),
-        planned=fold_context.get("planned"),
-        allow_rollback=bool(config["allow_rollback"]),
-    )
+    settings = fold.settings_of(fold_context, config)
     entries: list[dict] = []
 
     def change(database: Database, seq: int, time: float, store: bool) -> Table:

@@ -73,6 +73,12 @@ class Settings:
     allow_rollback: bool = False
 
 
+def settings_of(context: Mapping, config: Mapping) -> Settings:
+    """Return how a step may treat the database: what the run says, or else its configuration."""
+    allow = context.get("allow_rollback", config.get("allow_rollback", False))
+    return Settings(Path(context["root"]), context.get("planned"), bool(allow))
+
+
 def make_token(
     parent: str, step: str, visit: int, inputs: dict[str, str], code: str, config: dict
 ) -> str:

@@ -67,7 +67,7 @@ def objects_in_circle(
         f'SELECT {listed} FROM "DiaObject" WHERE +"validityStartMjdTai" {before} ? '
         'AND "pixelId" BETWEEN ? AND ? AND '
     )
-    ends = [('"validityEndMjdTai" IS NULL', ())]
+    ends: list[tuple[str, tuple]] = [('"validityEndMjdTai" IS NULL', ())]
     if _any_closed(database, moment):
         ends.append((f'+"validityEndMjdTai" {after} ?', (moment.time,)))
     rows, ranges = [], pixel_ranges(*circle)
