@@ -105,7 +105,7 @@ def _clipped_row(values: np.ndarray) -> tuple[float, float]:
         n = high - low
         mean = (sums[high] - sums[low]) / n
         sigma = np.sqrt(max((squares[high] - squares[low]) / n - mean * mean, 0.0))
-        median = 0.5 * (values[low + (n - 1) // 2] + values[low + n // 2])
+        median = _median(values, low, high)
         new_low = int(np.searchsorted(values, median - CLIP * sigma, "left"))
         new_high = int(np.searchsorted(values, median + CLIP * sigma, "right"))
         if (new_low, new_high) == (low, high) or new_high - new_low < 3:
@@ -114,6 +114,21 @@ def _clipped_row(values: np.ndarray) -> tuple[float, float]:
     crowded = sigma > 0 and abs(mean - median) > CROWDED * sigma
     mode = median if crowded else 2.5 * median - 1.5 * mean
     return mode + pivot, sigma
+
+
+def _median(values: np.ndarray, low: int, high: int) -> float:
+    """Median of a stretch of sorted values; among equal (digitised) values, interpolated."""
+    n = high - low
+    value = values[low + n // 2]
+    first = int(np.searchsorted(values, value, "left"))
+    last = int(np.searchsorted(values, value, "right"))
+    if last - first < 3:
+        return float(0.5 * (values[low + (n - 1) // 2] + value))
+    below = values[first - 1] if first > low else value
+    above = values[last] if last < high else value
+    first, last = max(first, low), min(last, high)
+    step = 0.5 * (above - below)
+    return float(value + step * ((low + 0.5 * n - first) / (last - first) - 0.5))
 
 
 def _fill(grid: np.ndarray) -> np.ndarray:
@@ -132,10 +147,14 @@ def _median_filter(grid: np.ndarray, size: int) -> np.ndarray:
     if size <= 1:
         return grid
     half = size // 2
-    padded = np.pad(grid, half, constant_values=np.nan)
+    # reflected about the edge value, a gradient goes on: its median at the edge is not moved
+    if min(grid.shape) > half:
+        padded = np.pad(grid, half, mode="reflect", reflect_type="odd")
+    else:
+        padded = np.pad(grid, half, mode="edge")
     stack = [
         padded[dj : dj + grid.shape[0], di : di + grid.shape[1]]
         for dj in range(size)
         for di in range(size)
     ]
-    return np.nanmedian(stack, axis=0)
+    return np.median(stack, axis=0)
