@@ -102,7 +102,8 @@ def test_a_real_image_full_of_cosmic_rays_agrees_with_astroscrappy(real_data, co
         image, gain=1.0, readnoise=NOISE, sigclip=4.5, sigfrac=0.33, objlim=3.0, niter=4,
         sepmed=False, cleantype="medmask", satlevel=1e9,
     )  # fmt: skip
-    ours = run(image, {**config, "contrast": 3.0})
+    # no stars to speak of here: times the contrast of a typical one, 0.6
+    ours = run(image, {**config, "contrast": 5.0})
     assert theirs.sum() > 300
     both = (ours & theirs).sum()
     assert both / theirs.sum() > 0.97
