@@ -38,6 +38,8 @@ class Decorrelation:
         Noise variance of the image that was not convolved, and of the other before convolution.
     transfer : float32, shape (ny, nx, TILE, TILE // 2 + 1)
         The filter; one at zero frequency.
+    matched : VaryingKernel
+        The matching kernel that it belongs to.
     """
 
     x: np.ndarray
@@ -45,6 +47,7 @@ class Decorrelation:
     fixed: np.ndarray
     moving: np.ndarray
     transfer: np.ndarray
+    matched: VaryingKernel
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Filter an image: float32, shape (ny, nx)."""
@@ -127,7 +130,7 @@ def plan_decorrelation(
             transfer[j, i] = transfer_function(
                 power, scale, v_fixed[j, i], v_moving[j, i], resampled
             )
-    return Decorrelation(x_c, y_c, v_fixed, v_moving, transfer)
+    return Decorrelation(x_c, y_c, v_fixed, v_moving, transfer, kernel)
 
 
 def _resampled_power(order: int):
@@ -154,33 +157,45 @@ def _cell_medians(plane: np.ndarray, skip: np.ndarray, cells: int) -> np.ndarray
     return np.where(known, out, np.median(out[known]) if known.any() else 1.0)
 
 
-def whitened_psf(psf: Psf, decorrelation: Decorrelation) -> Psf:
-    """Convolve a PSF with the whitening filter.
+def whitened_psf(psf: Psf, decorrelation: Decorrelation, *, matched: bool, white: bool) -> Psf:
+    """Convolve a PSF with what its image was convolved with.
 
     Parameters
     ----------
     psf : Psf
-        Of the image that was not convolved.
+        Of the science image.
     decorrelation : Decorrelation
+    matched : bool
+        Whether the science image is the one that was convolved with the matching kernel.
+    white : bool
+        Whether the whitening filter was applied.
 
     Returns
     -------
     Psf
-        PSF of the whitened difference, a polynomial through the cells' values.
+        PSF of a source in the difference, a polynomial through the cells' values.
     """
     from scipy.fft import irfft2, rfft2
 
     half = min(psf.size // 2 + 4, TILE // 2 - 1)
+    terms = kernel_transform(decorrelation.matched.terms, TILE) if matched else None
     stamps, xs, ys = [], [], []
     for j in _sample(len(decorrelation.y)):
         for i in _sample(len(decorrelation.x)):
             x, y = decorrelation.x[i], decorrelation.y[j]
             window = np.zeros((TILE, TILE), np.float32)
             window[: psf.size, : psf.size] = psf.kernel_image(x, y)
-            full = irfft2(rfft2(window) * decorrelation.transfer[j, i], s=(TILE, TILE))
+            spectrum = rfft2(window)
+            if white:
+                spectrum *= decorrelation.transfer[j, i]
+            if matched:
+                weights = decorrelation.matched.weights(x, y).astype(np.float32)
+                spectrum *= np.tensordot(weights, terms, axes=1)
+            full = irfft2(spectrum, s=(TILE, TILE))
             shift = half - psf.size // 2
             full = np.roll(full, (shift, shift), axis=(0, 1))
-            stamps.append(full[: 2 * half + 1, : 2 * half + 1])
+            stamp = full[: 2 * half + 1, : 2 * half + 1].astype(np.float64)
+            stamps.append(stamp / stamp.sum())
             xs.append(x)
             ys.append(y)
     return psf_through(np.array(stamps), np.array(xs), np.array(ys), psf.shape, psf.apcorr)

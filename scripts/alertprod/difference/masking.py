@@ -6,9 +6,7 @@ from numba import njit
 from alertprod.core.masks import bits
 
 #: Science planes that stay as they are.
-KEPT = (
-    "BAD SAT SUSPECT CR EDGE NO_DATA INTRP CROSSTALK STREAK SPIKE HIGH_VARIANCE INJECTED".split()
-)
+KEPT = "BAD SAT SUSPECT CR EDGE NO_DATA INTRP CROSSTALK STREAK SPIKE HIGH_VARIANCE INJECTED".split()
 #: Template planes that spread by the kernel and keep their name.
 SPREAD = ("BAD", "SUSPECT", "CR", "STREAK", "SPIKE", "HIGH_VARIANCE", "NO_DATA")
 

@@ -18,6 +18,7 @@ from alertprod.difference.basis import Basis
 from alertprod.difference.stamps import Stamps
 
 CHUNK = 64  # stamps at a time: keeps the design matrices in the cache
+BRIGHT = 20.0  # signal-to-noise per pixel, averaged over a stamp, that shows errors of the model
 
 
 @dataclass
@@ -75,7 +76,7 @@ def fit_kernel(stamps: Stamps, basis: Basis, shape: tuple[int, int], config: dic
     shape : (ny, nx)
         Of the image.
     config : dict
-        ``kernel_order``, ``background_order``, ``clip_sigma``, ``clip_iterations``,
+        ``kernel_order``, ``background_order``, ``fit_floor``, ``clip_sigma``, ``clip_iterations``,
         ``min_kernel_stars``, ``noise_floor_min``, ``noise_floor_max``.
 
     Returns
@@ -88,13 +89,14 @@ def fit_kernel(stamps: Stamps, basis: Basis, shape: tuple[int, int], config: dic
         If fewer than ``min_kernel_stars`` stars are left.
     """
     keep = np.ones(len(stamps), bool)
-    floor = float(config["noise_floor_min"])
+    floor = float(config["fit_floor"])
+    designs = _designs(stamps, basis)
     for _ in range(int(config["clip_iterations"]) + 1):
         _require(keep, config)
         orders = orders_for(int(keep.sum()), config)
         layout = _Layout(basis, shape, *orders)
-        solution, condition = _solve(stamps, keep, layout, floor)
-        chi2, ratio, ratio_error, floor = _inspect(stamps, keep, layout, solution, floor, config)
+        solution, condition = _solve(stamps, designs, keep, layout, floor)
+        chi2, ratio, ratio_error, excess = _inspect(stamps, designs, layout, solution, floor)
         kept = keep & _follow(chi2, ratio, ratio_error, keep, float(config["clip_sigma"]))
         if np.array_equal(kept, keep):
             break
@@ -109,7 +111,7 @@ def fit_kernel(stamps: Stamps, basis: Basis, shape: tuple[int, int], config: dic
         len(stamps),
         condition,
         float(np.median(chi2[keep])),
-        floor,
+        noise_floor(excess[keep], config),
     )
 
 
@@ -153,6 +155,15 @@ class _Layout:
         return VaryingKernel(terms, self.powers, self.shape), solution[split:]
 
 
+def _designs(stamps: Stamps, basis: Basis) -> list[np.ndarray]:
+    """Design matrices of all stamps, in chunks; in single precision to save memory."""
+    index = np.arange(len(stamps))
+    return [
+        _design(stamps, index[k : k + CHUNK], basis).astype(np.float32)
+        for k in range(0, len(index), CHUNK)
+    ]
+
+
 def _design(stamps: Stamps, index: np.ndarray, basis: Basis) -> np.ndarray:
     """Convolve the stamps with the basis: shape (stamps, pixels, functions + 1)."""
     size = stamps.fixed.shape[-1]
@@ -184,16 +195,15 @@ def _weights(stamps: Stamps, index: np.ndarray, floor: float) -> np.ndarray:
     return weights.reshape(len(index), -1).astype(np.float64)
 
 
-def _chunks(index: np.ndarray):
-    for start in range(0, len(index), CHUNK):
-        yield index[start : start + CHUNK]
-
-
-def _solve(stamps: Stamps, keep: np.ndarray, layout: _Layout, floor: float):
+def _solve(stamps: Stamps, designs: list, keep: np.ndarray, layout: _Layout, floor: float):
     """Accumulate and solve the normal equations; returns the solution and the condition."""
     matrix, vector = np.zeros((layout.n, layout.n)), np.zeros(layout.n)
-    for index in _chunks(np.flatnonzero(keep)):
-        design = _design(stamps, index, layout.basis)
+    shapes = layout.basis.images().reshape(len(layout.basis), -1)
+    gram = np.pad(shapes @ shapes.T, ((0, 1), (0, 1)))
+    noise = np.zeros_like(matrix)
+    for chunk, designed in enumerate(designs):
+        index = chunk * CHUNK + np.flatnonzero(keep[chunk * CHUNK : (chunk + 1) * CHUNK])
+        design = designed[index - chunk * CHUNK].astype(np.float64)
         weights = _weights(stamps, index, floor)
         weighted = design * weights[:, :, None]
         local = np.matmul(weighted.transpose(0, 2, 1), design)
@@ -202,24 +212,48 @@ def _solve(stamps: Stamps, keep: np.ndarray, layout: _Layout, floor: float):
         expand = layout.expand(stamps.x[index], stamps.y[index])
         half = np.matmul(local, expand)
         matrix += np.tensordot(expand, half, axes=((0, 1), (0, 1)))
+        power = (weights * stamps.moving_variance[index][:, None]).sum(axis=1)
+        half = np.matmul(power[:, None, None] * gram, expand)
+        noise += np.tensordot(expand, half, axes=((0, 1), (0, 1)))
         vector += np.tensordot(expand, right, axes=((0, 1), (0, 1)))
     scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     scaled = matrix * scale[:, None] * scale[None, :]
     values, vectors = np.linalg.eigh(scaled)
-    # What the data do not determine stays zero.
-    strong = values > 1e-10 * values[-1]
-    inverse = vectors[:, strong] / values[strong]
-    solution = scale * (inverse @ (vectors[:, strong].T @ (scale * vector)))
+    strong = values > 1e-10 * values[-1]  # what the data do not determine stays zero
+    whiten = scale[:, None] * vectors[:, strong] / np.sqrt(values[strong])
+    # In these coordinates the normal matrix is one; `share` is how much of it is noise.
+    share, axes = np.linalg.eigh(whiten.T @ noise @ whiten)
+    axes = whiten @ axes
+    solution = axes @ (_undo_attenuation(share) * (axes.T @ vector))
     return solution, float(values[-1] / max(values[0], 1e-300))
 
 
-def _inspect(stamps: Stamps, keep, layout: _Layout, solution, floor: float, config: dict):
-    """Chi-square and flux ratio of every stamp; the error of the model at bright pixels."""
+def _undo_attenuation(share: np.ndarray) -> np.ndarray:
+    """Factor on each mode of the solution for the noise of the convolved image.
+
+    That noise inflates the normal matrix but not the right-hand side, and so shrinks the kernel,
+    most of all where it must sharpen. A mode with a share s of noise is restored by 1 / (1 - s);
+    modes that are mostly noise are left as they are (a large factor would only amplify it).
+
+    References
+    ----------
+    Fuller 1987, Measurement Error Models, ch. 2 (correction for attenuation).
+    """
+    low, high = 0.8, 0.95
+    share = np.clip(share, 0.0, None)
+    restored = 1.0 / (1.0 - np.minimum(share, low))
+    fade = np.clip((high - share) / (high - low), 0.0, 1.0)
+    return 1.0 + (restored - 1.0) * fade
+
+
+def _inspect(stamps: Stamps, designs: list, layout: _Layout, solution, floor: float):
+    """Chi-square, flux ratio and its error, and excess residual of every stamp."""
     n = len(stamps)
     chi2, ratio, ratio_error = np.full(n, np.inf), np.zeros(n), np.ones(n)
-    squares, kept_squares = [], []
-    for index in _chunks(np.arange(n)):
-        design = _design(stamps, index, layout.basis)
+    excess = np.full(n, np.nan)
+    for chunk, designed in enumerate(designs):
+        index = np.arange(chunk * CHUNK, chunk * CHUNK + len(designed))
+        design = designed.astype(np.float64)
         local = np.matmul(layout.expand(stamps.x[index], stamps.y[index]), solution)
         model = np.matmul(design[:, :, :-1], local[:, :-1, None])[:, :, 0]
         data = stamps.fixed[index].reshape(len(index), -1) - local[:, -1:]
@@ -228,20 +262,37 @@ def _inspect(stamps: Stamps, keep, layout: _Layout, solution, floor: float, conf
         norm = np.maximum((weights * model**2).sum(1), 1e-300)
         ratio[index], ratio_error[index] = (weights * model * data).sum(1) / norm, norm**-0.5
         variance = stamps.variance[index].reshape(len(index), -1)
-        bright = (weights > 0) & (model > 10 * np.sqrt(np.maximum(variance, 1e-30)))
-        bright &= keep[index][:, None]
-        squares.append((((data - model)[bright]) ** 2 - variance[bright]) / model[bright] ** 2)
-        kept_squares.append(((data - model)[bright]) ** 2 / variance[bright])
-    return chi2, ratio, ratio_error, _noise_floor(np.concatenate(squares), config)
+        seen = weights > 0
+        square = np.where(seen, model**2, 0.0).sum(1)
+        noise = np.where(seen, variance, 0.0).sum(1)
+        left = np.where(seen, (data - model) ** 2 - variance, 0.0).sum(1)
+        # Only where the photon noise is too small to hide an error of the model.
+        bright = square > BRIGHT**2 * noise
+        excess[index[bright]] = left[bright] / square[bright]
+    return chi2, ratio, ratio_error, excess
 
 
-def _noise_floor(excess: np.ndarray, config: dict) -> float:
-    """Fractional error of the model: what the photon noise of bright pixels leaves over."""
+def noise_floor(excess: np.ndarray, config: dict) -> float:
+    """Fractional error of the model: what photon noise leaves unexplained at bright stars.
+
+    Parameters
+    ----------
+    excess : float64, shape (n,)
+        Per star: summed squared residual less its expectation, over the summed squared model;
+        NaN for faint stars.
+    config : dict
+        ``noise_floor_min``, ``noise_floor_max``.
+
+    Returns
+    -------
+    float
+        Root of the mean without the highest tenth, within the limits.
+    """
     low, high = float(config["noise_floor_min"]), float(config["noise_floor_max"])
-    if len(excess) < 30:
+    known = np.sort(excess[np.isfinite(excess)])
+    if len(known) < 3:
         return low
-    # The median of a squared normal deviate is 0.455 of its mean; clip the heavy tail first.
-    mean = np.mean(np.sort(excess)[: max(1, int(0.95 * len(excess)))])
+    mean = float(np.mean(known[: max(3, int(0.9 * len(known)))]))
     return float(np.clip(np.sqrt(max(mean, 0.0)), low, high))
 
 

@@ -23,6 +23,8 @@ class Stamps:
     moving : float32, shape (n, s + 2 h, s + 2 h)
         The image to be convolved, wider by the kernel's half-width h.
     usable : bool, shape (n, s, s)
+    moving_variance : float64, shape (n,)
+        Sky variance of the image to be convolved.
     """
 
     x: np.ndarray
@@ -31,6 +33,7 @@ class Stamps:
     variance: np.ndarray
     moving: np.ndarray
     usable: np.ndarray
+    moving_variance: np.ndarray
 
     def __len__(self) -> int:
         return len(self.x)
@@ -145,10 +148,12 @@ def cut_stamps(fixed, moving, x, y, *, half: int, reach: int) -> Stamps:
     core = slice(half - 2, half + 3)
     keep = usable[:, core, core].all(axis=(1, 2)) & (usable.mean(axis=(1, 2)) > 0.5)
     x, y, usable = x[keep], y[keep], usable[keep]
-    variance = _cut(fixed.variance, x, y, half) + _cut(moving.variance, x, y, half)
+    noise = _cut(moving.variance, x, y, half)
+    variance = _cut(fixed.variance, x, y, half) + noise
     usable &= variance > 0
     fixed_cut, moving_cut = _cut(fixed.image, x, y, half), _cut(moving.image, x, y, wide)
-    return Stamps(x, y, fixed_cut, variance, moving_cut, usable)
+    sky_noise = np.sort(noise.reshape(len(x), -1), axis=1)[:, noise[0].size // 4 if len(x) else 0]
+    return Stamps(x, y, fixed_cut, variance, moving_cut, usable, sky_noise.astype(np.float64))
 
 
 def _cut(image: np.ndarray, x, y, half: int) -> np.ndarray:

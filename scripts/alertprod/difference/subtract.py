@@ -37,11 +37,12 @@ DEFAULTS = {
     "background_order": 2,
     "cells": 8,
     "stars_per_cell": 6,
-    "min_star_sn": 5.0,
+    "min_star_sn": 8.0,
     "min_kernel_stars": 3,
     "clip_sigma": 3.5,
     "clip_iterations": 4,
-    "noise_floor_min": 0.002,
+    "fit_floor": 0.003,
+    "noise_floor_min": 0.0,
     "noise_floor_max": 0.05,
     "high_variance_ratio": 9.0,
     "background_box": 128,
@@ -109,9 +110,7 @@ def subtract_template(calexp: Exposure, template: Exposure, stars: dict, *, conf
         calexp.mask, template.mask, reach=reach, saturation_reach=grown, edge=reach
     )
     mask[floor_high] |= bits("HIGH_VARIANCE")
-    psf = fixed.psf
-    if config["decorrelate"]:
-        psf = whitened_psf(fixed.psf, decorrelation)
+    psf = whitened_psf(calexp.psf, decorrelation, matched=flip, white=bool(config["decorrelate"]))
     return Exposure(
         image,
         mask,
