@@ -10,6 +10,7 @@ Pence et al. 2010, A&A 524, A42 (FITS 3.0); Rubin's alerts: CCDData with ``Varia
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -74,6 +75,20 @@ def _extension(bitpix: int, ny: int, nx: int, extra: list[bytes]) -> bytes:
         card("GCOUNT", 1),
     ]
     return _header(cards + extra)
+
+
+@cache
+def _opening(side: int) -> bytes:
+    """Return the cards with which the primary HDU of a stamp begins."""
+    cards = [
+        card("SIMPLE", True, "conforms to FITS standard"),
+        card("BITPIX", -32),
+        card("NAXIS", 2),
+        card("NAXIS1", side),
+        card("NAXIS2", side),
+        card("EXTEND", True),
+    ]
+    return b"".join(cards)
 
 
 class Cutter:
@@ -155,12 +170,7 @@ class Cutter:
 
     def _primary(self, box: Box) -> bytes:
         cards = [
-            card("SIMPLE", True, "conforms to FITS standard"),
-            card("BITPIX", -32),
-            card("NAXIS", 2),
-            card("NAXIS1", box.side),
-            card("NAXIS2", box.side),
-            card("EXTEND", True),
+            _opening(box.side),
             card("CUTMINX", box.x0, "0-based column of the first pixel"),
             card("CUTMINY", box.y0, "0-based row of the first pixel"),
         ]

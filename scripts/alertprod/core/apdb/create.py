@@ -87,6 +87,9 @@ def _make_sqlite(path: Path, instrument: str, chain: str) -> None:
             os.link(temporary, path)
         except FileExistsError:
             pass  # another job was faster, with the same result
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -18,6 +18,8 @@ from alertprod.core.files import digest
 from alertprod.core.tables import read_metadata
 
 ASSOCIATE, PACKAGE = "associate", "package"
+#: Keys of the configuration that change no row.
+NEUTRAL = ("allow_rollback", "start")
 SECOND = 1.0 / 86400.0  # [d]
 ROOT = ""  # the parent of the first state
 
@@ -97,7 +99,7 @@ def make_token(
     config : dict
         The stage's section of the configuration; what cannot change a row is left out.
     """
-    relevant = {key: value for key, value in config.items() if key != "allow_rollback"}
+    relevant = {key: value for key, value in config.items() if key not in NEUTRAL}
     return digest(
         parent,
         step,
