@@ -82,13 +82,17 @@ class Candidates:
         A PSF that is wrong by a fraction e adds about (e S)^2 to the chi-square of a source with
         signal-to-noise ratio S.
         """
-        chi2, ndata = self.point["chi2"].copy(), self.point["ndata"].astype(np.float64)
+        strength = self.point["flux"] / self.point["fluxErr"]
+        out = _excess(self.point["chi2"], self.point["ndata"], strength, psf_error)
         for fits in (self.trails, self.dipoles):
             for row, fit in fits.items():
                 if fit["accepted"]:
-                    chi2[row], ndata[row] = fit["chi2"], fit["ndata"]
-        strength = self.point["flux"] / self.point["fluxErr"]
-        return chi2 / np.maximum(ndata + np.square(psf_error * strength), 1.0)
+                    out[row] = _excess(fit["chi2"], fit["ndata"], fit["strength"], psf_error)
+        return out
+
+
+def _excess(chi2, ndata, strength, psf_error):
+    return chi2 / np.maximum(ndata + np.square(psf_error * strength), 1.0)
 
 
 def fit_candidates(frame: Frame, peaks: Peaks) -> Candidates:
@@ -140,8 +144,12 @@ def find_trails(frame: Frame, found: Candidates) -> Candidates:
     """Fit trails to elongated sources; the other peaks along an accepted trail are dropped."""
     config = frame.config["trail"]
     keep = np.ones(len(found), dtype=bool)
+    # a trail that would gain enough leaves at least half of that in the point source's own pixels
+    expected = found.point["chi2"] / np.maximum(found.chi2_excess(frame.config["psf_error"]), 1e-9)
+    poor = ~(found.point["chi2"] - expected < 0.5 * config["min_gain"])
+    poor |= found.point["flag_position"]
     for row in range(len(found)):
-        if not keep[row] or abs(found.peaks.snr[row]) < config["min_snr"]:
+        if not (keep[row] and poor[row] and abs(found.peaks.snr[row]) >= config["min_snr"]):
             continue
         guess = _trail_guess(frame, found, row)
         if guess is None or guess[2] < config["min_elongation"]:
@@ -151,6 +159,7 @@ def find_trails(frame: Frame, found: Candidates) -> Candidates:
         fit["accepted"] = bool(
             fit["ok"]
             and fit["gain"] >= config["min_gain"]
+            and _explains(frame, fit)
             and fit["length"] > 3 * np.sqrt(fit["cov"][3, 3])
             and np.sign(fit["flux"]) == np.sign(found.peaks.snr[row])
             and np.hypot(fit["x"] - x, fit["y"] - y) < 0.5 * fit["length"] + frame.fwhm
@@ -162,6 +171,12 @@ def find_trails(frame: Frame, found: Candidates) -> Candidates:
             others = along & same & (np.arange(len(found)) > row)
             keep[others] = False
     return found.take(keep)
+
+
+def _explains(frame: Frame, fit: dict) -> bool:
+    """Say whether a model is a good description of its pixels."""
+    psf_error, limit = frame.config["psf_error"], frame.config["max_chi2"]
+    return _excess(fit["chi2"], fit["ndata"], fit["strength"], psf_error) <= limit
 
 
 def _trail_guess(frame: Frame, found: Candidates, row: int):
@@ -218,6 +233,7 @@ def find_dipoles(frame: Frame, found: Candidates) -> Candidates:
             fit["ok"]
             and fit["gain"] >= config["min_gain"]
             and fit["ratio"] <= config["max_flux_ratio"]
+            and _explains(frame, fit)
         )
         found.dipoles[row] = fit
         if fit["accepted"] and other >= 0:

@@ -32,7 +32,7 @@ def fit_dipole(frame: Frame, positive, negative) -> dict:
         ``angle`` [rad, from x to y, from the negative to the positive lobe] and their errors
         ``mean_fluxErr``, ``flux_diffErr``; ``x``, ``y`` of the middle, ``chi2``, ``ndata``,
         ``gain`` (chi-square gained over the best point source of either sign), ``ratio`` (share
-        of the absolute flux in the stronger lobe), ``ok``.
+        of the absolute flux in the stronger lobe), ``strength`` (signal-to-noise ratio), ``ok``.
     """
     x, y = 0.5 * (positive[1] + negative[1]), 0.5 * (positive[2] + negative[2])
     apart = np.hypot(positive[1] - negative[1], positive[2] - negative[2])
@@ -70,6 +70,7 @@ def fit_dipole(frame: Frame, positive, negative) -> dict:
         "chi2": chi2,
         "gain": min(point_chi2(kernel, window, f) for f in (p[0], p[3])) - chi2,
         "ndata": ndata,
+        "strength": float(np.sqrt(p[0] ** 2 / cov[0, 0] + p[3] ** 2 / cov[3, 3])),
         "ratio": max(abs(p[0]), abs(p[3])) / total if total > 0 else np.nan,
         "ok": bool(ok and opposite and near and np.isfinite(p).all()),
     }

@@ -29,7 +29,7 @@ def fit_trail(frame: Frame, x: float, y: float, length: float, angle: float) -> 
     dict
         ``flux``, ``x``, ``y``, ``length``, ``angle`` with ``cov`` (5, 5) in that order,
         ``chi2``, ``ndata``, ``gain`` (chi-square gained over the best point source at the same
-        pixels), ``ok``.
+        pixels), ``strength`` (signal-to-noise ratio), ``ok``.
     """
     reach = 0.75 * length + 1.5 * frame.fwhm + 2
     window = frame.window(x, y, reach)
@@ -55,6 +55,7 @@ def fit_trail(frame: Frame, x: float, y: float, length: float, angle: float) -> 
     result |= {"x": ix + p[1], "y": iy + p[2], "angle": np.mod(p[4], np.pi)}
     gain = point_chi2(kernel, window, p[0]) - chi2
     result |= {"cov": cov, "chi2": chi2, "ndata": ndata, "gain": gain}
+    result["strength"] = float(abs(p[0]) / np.sqrt(cov[0, 0]))
     result["ok"] = bool(ok and inside and np.isfinite(p).all())
     return result
 
