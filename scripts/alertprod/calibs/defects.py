@@ -98,9 +98,9 @@ def find_science_defects(raws: list, camera: Camera, *, config: dict) -> Exposur
 
 
 def hot_pixels(rate: np.ndarray, config: dict) -> np.ndarray:
-    """Pixels whose dark current [electron/s] is far above the median."""
+    """Pixels whose dark current [electron/s] is far from the median: hot, or stuck low."""
     limit = max(float(config["hot_rate"]), float(config["hot_sigma"]) * _scatter(rate))
-    return rate - np.median(rate) > limit
+    return np.abs(rate - np.median(rate)) > limit
 
 
 def noisy_pixels(bias: Exposure, config: dict) -> np.ndarray:
