@@ -87,11 +87,13 @@ def sersic_radii(n: float) -> InverseGrowth:
     ----------
     Graham & Driver 2005, PASA 22, 118.
     """
-    from scipy.special import gammainc, gammaincinv
-
-    b = gammaincinv(2 * n, 0.5)
-    radius = np.concatenate([[0.0], np.geomspace(1e-4, 30.0 if n > 1.5 else 8.0, 4000)])
-    growth = gammainc(2 * n, b * radius ** (1 / n))
+    # The light within radius r is the incomplete gamma function of order 2n at t = b r^(1/n).
+    t = np.linspace(0.0, 60.0, 60001)
+    light = np.exp(-t) * t ** (2 * n - 1)
+    growth = np.concatenate([[0.0], np.cumsum(light[1:] + light[:-1])])
+    radius = (t / np.interp(0.5 * growth[-1], growth, t)) ** n
+    keep = radius < (30.0 if n > 1.5 else 8.0)
+    growth, radius = growth[keep], radius[keep]
     return InverseGrowth(growth / growth[-1], radius)
 
 

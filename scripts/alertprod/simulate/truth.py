@@ -43,8 +43,25 @@ def write_table(path, table: dict[str, np.ndarray]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(pa.table({k: pa.array(np.asarray(v)) for k, v in table.items()}), temporary)
+    pq.write_table(pa.table({name: _column(v) for name, v in table.items()}), temporary)
     temporary.replace(path)
+
+
+def _column(values):
+    """Return an Arrow array; from its buffers, because `pyarrow.array` would import pandas."""
+    import pyarrow as pa
+
+    values = np.ascontiguousarray(values)
+    if values.dtype.kind == "U":
+        texts = [text.encode() for text in values.tolist()]
+        ends = np.cumsum([0] + [len(text) for text in texts]).astype(np.int32)
+        parts, kind = [ends, b"".join(texts)], pa.string()
+    elif values.dtype == bool:
+        parts, kind = [np.packbits(values, bitorder="little")], pa.bool_()
+    else:
+        parts, kind = [values], pa.from_numpy_dtype(values.dtype)
+    buffers = [None, *(pa.py_buffer(part) for part in parts)]
+    return pa.Array.from_buffers(kind, values.size, buffers)
 
 
 def visit_path(folder, visit: int) -> Path:
@@ -56,8 +73,8 @@ def read_table(path) -> dict[str, np.ndarray]:
     """Read a Parquet file."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
-    return {name: table[name].to_numpy() for name in table.column_names}
+    table = pq.ParquetFile(path).read()  # read_table and to_numpy would import pandas
+    return {name: np.array(table[name].to_pylist()) for name in table.column_names}
 
 
 def stack(tables: list[dict]) -> dict[str, np.ndarray]:
