@@ -274,9 +274,7 @@ def _draw(image, variance, mask, masked, nodes, step, table, planes, out):
 
 
 @njit(cache=True)
-def _draw_run(
-    image, variance, mask, masked, ends, step, table, planes, out, y, x_start, x_end
-):
+def _draw_run(image, variance, mask, masked, ends, step, table, planes, out, y, x_start, x_end):
     """Fill one row of one cell."""
     out_image, out_variance, out_mask, out_depth = out
     xa, xb, ya, yb, area_a, area_b = ends

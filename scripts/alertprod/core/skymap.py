@@ -217,9 +217,7 @@ def _fill_quadrilateral(ra, dec, margin, step):
         math.degrees(math.atan2(vector[2], math.hypot(vector[0], vector[1]))),
     )
     xi, eta = _gnomonic(centre, ra, dec)
-    length = max(
-        math.hypot(xi[i] - xi[j], eta[i] - eta[j]) for i in range(4) for j in range(i)
-    )
+    length = max(math.hypot(xi[i] - xi[j], eta[i] - eta[j]) for i in range(4) for j in range(i))
     n = max(3, math.ceil((length + 2 * margin) / step) + 1)
     s = np.linspace(0.0, 1.0, n)
     u, v = (grid.ravel() for grid in np.meshgrid(s, s))

@@ -1,8 +1,9 @@
 """Several visits of a patch become one template.
 
 A thing that is there in one visit only (a cosmic ray that was missed, an asteroid, a satellite, a
-supernova) must not enter. It stands out from the median of the visits by more than noise, and by
-more than seeing and registration explain, which both scale with the local gradient.
+supernova) must not enter. It stands out from the median of the visits by more than noise, by more
+than registration explains (which scales with the local gradient) and by more than its seeing
+explains (which scales with the flux).
 
 References
 ----------
@@ -73,11 +74,11 @@ def coadd_template(warps: list, *, config: dict) -> Exposure:
     masks = np.stack([layer.mask for layer in layers])
     weights = np.array([_weight(layer) for layer in layers])
     usable = (masks & bits(*UNUSABLE)) == 0
-    clipped = find_artifacts(images, variances, usable, config)
+    clipped = find_artifacts(images, variances, usable, _seeing_tolerance(layers), config)
     image, variance, mask = _average(
         images, variances, masks, usable & ~clipped, weights,
         np.array([1 << b for b in range(31) if bits(*COMBINED) >> b & 1], np.int32),
-        np.int32(bits("NO_DATA")),
+        np.array([bits("NO_DATA"), bits("SAT")], np.int32),
     )  # fmt: skip
     _flag_high_variance(variance, mask, float(config["high_variance_ratio"]))
     psf = _mean_psf(layers, weights)
@@ -130,13 +131,21 @@ def _weight(layer: Exposure) -> float:
     return 1.0 / float(np.median(values)) if len(values) else 0.0
 
 
-def find_artifacts(images, variances, usable, config: dict) -> np.ndarray:
+def _seeing_tolerance(layers: list) -> np.ndarray:
+    """By what fraction the peak of a star may differ from that in the median image."""
+    width = np.array([layer.psf.fwhm() for layer in layers])
+    return 0.05 + 1.2 * np.abs(1.0 - (np.median(width) / width) ** 2)
+
+
+def find_artifacts(images, variances, usable, tolerance, config: dict) -> np.ndarray:
     """Find what is not there in most visits.
 
     Parameters
     ----------
     images, variances : float32, shape (n, ny, nx)
     usable : bool, shape (n, ny, nx)
+    tolerance : float64, shape (n,)
+        Fraction by which a visit may differ from the median.
     config : dict
         ``clip_sigma``, ``clip_sigma_grow``, ``clip_gradient``, ``max_fraction_clipped``.
 
@@ -153,7 +162,7 @@ def find_artifacts(images, variances, usable, config: dict) -> np.ndarray:
         _clip_layer(
             images[k], variances[k], usable[k], (middle, middle_variance, gradient),
             (float(config["clip_sigma"]), float(config["clip_sigma_grow"]),
-             float(config["clip_gradient"])),
+             float(config["clip_gradient"]), float(tolerance[k])),
             clipped[k],
         )  # fmt: skip
     often = clipped.sum(axis=0) > float(config["max_fraction_clipped"]) * usable.sum(axis=0)
@@ -220,13 +229,14 @@ def _gradient(image):
 def _clip_layer(image, variance, usable, reference, limits, out):
     """Mark seeds far from the reference, then neighbours that are less far; writes `out`."""
     middle, middle_variance, gradient = reference
-    n_sigma, n_grow, slope = limits
+    n_sigma, n_grow, slope, part = limits
     ny, nx = image.shape
     for y in range(ny):
         for x in range(nx):
             if not usable[y, x] or middle_variance[y, x] <= 0:
                 continue
-            excess = abs(image[y, x] - middle[y, x]) - slope * gradient[y, x]
+            expected = slope * gradient[y, x] + part * abs(middle[y, x])
+            excess = abs(image[y, x] - middle[y, x]) - expected
             noise = np.sqrt(variance[y, x] + middle_variance[y, x])
             if excess <= n_sigma * noise:
                 continue
@@ -234,7 +244,8 @@ def _clip_layer(image, variance, usable, reference, limits, out):
                 for i in range(max(0, x - 2), min(nx, x + 3)):
                     if not usable[j, i] or (abs(j - y) + abs(i - x) == 4):
                         continue
-                    away = abs(image[j, i] - middle[j, i]) - 0.5 * slope * gradient[j, i]
+                    away = abs(image[j, i] - middle[j, i])
+                    away -= 0.5 * (slope * gradient[j, i] + part * abs(middle[j, i]))
                     near = abs(j - y) <= 1 and abs(i - x) <= 1
                     level = np.sqrt(variance[j, i] + middle_variance[j, i])
                     if near or away > n_grow * level:
@@ -242,8 +253,13 @@ def _clip_layer(image, variance, usable, reference, limits, out):
 
 
 @njit(cache=True)
-def _average(images, variances, masks, use, weights, combined, no_data):
-    """Weighted mean of what is used; of anything with data where nothing is."""
+def _average(images, variances, masks, use, weights, combined, special):
+    """Weighted mean of what is used; of anything with data where nothing is.
+
+    Where a fifth of the visits are saturated the mean of the others counts as saturated too: its
+    PSF is not that of the surroundings.
+    """
+    no_data, saturated = special
     n, ny, nx = images.shape
     image = np.zeros((ny, nx), np.float32)
     variance = np.zeros((ny, nx), np.float32)
@@ -273,6 +289,14 @@ def _average(images, variances, masks, use, weights, combined, no_data):
                             have += weights[k]
                 if have >= 0.333 * total:
                     mask[y, x] |= plane
+            have, total = 0.0, 0.0
+            for k in range(n):
+                if not masks[k, y, x] & no_data:
+                    total += weights[k]
+                    if masks[k, y, x] & saturated:
+                        have += weights[k]
+            if have >= 0.2 * total:
+                mask[y, x] |= saturated
     return image, variance, mask
 
 
