@@ -4,6 +4,7 @@ The default keywords are those of LSST-like files. An odd camera maps each field
 
     header:
       begin: UT-OBS                                   # another keyword
+      begin: {date: DATE-OBS, time: UT-STR}           # a date and a time of day
       rotation: {value: 179.5}                        # a constant
       image_type: {key: OBS-MODE, values: {Interactive: OBJECT}}
       day_obs: {key: OBSID, pattern: '_(\\d{8})_'}    # a part of a string
@@ -28,7 +29,7 @@ _KEYS = {
     "group": ("GROUPID",),
     "snap": ("CURINDEX",),
     "n_snaps": ("MAXINDEX",),
-    "begin": ("DATE-BEG", "DATE-OBS", "MJD-BEG", "MJD-OBS"),
+    "begin": ("DATE-BEG", "MJD-BEG", "DATE-OBS", "MJD-OBS"),
     "end": ("DATE-END", "MJD-END"),
     "time_scale": ("TIMESYS",),
     "exposure": ("EXPTIME", "EXPOSURE"),
@@ -41,6 +42,7 @@ _KEYS = {
     "purpose": ("PURPOSE",),
     "detector": ("DETECTOR",),
 }
+_TIMES_OF_DAY = ("UT-STR", "UTC-OBS", "UT-OBS", "TIME-OBS", "UT")  # beside a DATE-OBS without one
 _TYPES = {
     "OBJECT": "OBJECT",
     "SCIENCE": "OBJECT",
@@ -57,6 +59,7 @@ _TYPES = {
     "FLAT FIELD": "FLAT",
     "SKYFLAT": "FLAT",
 }
+MAX_SHUTTER_S = 20.0  # more than this between exposure and shutter times is no shutter
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,13 @@ class Metadata:
         """Shutter midpoint, MJD TAI."""
         if self.begin is None:
             return None
-        if self.end is not None and self.image_type == "OBJECT":
-            return 0.5 * (self.begin + self.end)
-        return self.begin + 0.5 * self.exposure / 86400.0
+        half = 0.5 * self.exposure / 86400.0
+        if self.end is not None:
+            # An end far from begin + exposure is that of the read-out, or of another time scale.
+            excess = (self.end - self.begin) * 86400.0 - self.exposure
+            if -1.0 < excess < MAX_SHUTTER_S:
+                return 0.5 * (self.begin + self.end)
+        return self.begin + half
 
 
 def metadata(header: dict, camera: Camera, name: str) -> Metadata:
@@ -158,6 +165,8 @@ class _Lookup:
     def _by_rule(self, rule: dict):
         if "value" in rule:
             return rule["value"]
+        if "date" in rule:
+            return f"{self.header.get(rule['date'])}T{self.header.get(rule['time'])}"
         value = self.header.get(rule["key"])
         if value is None:
             return rule.get("default")
@@ -216,11 +225,23 @@ class _Lookup:
         value = self.raw(what)
         if value is None:
             return None
+        if isinstance(value, str) and ":" not in value:
+            value = self._with_time_of_day(value)
         try:
             mjd = float(value) if not isinstance(value, str) else times.iso_to_mjd(value)
         except ValueError:
             raise Rejected(f"{self.name}: {what} is '{value}', which is no time") from None
         return to_tai(mjd, scale, self.name)
+
+    def _with_time_of_day(self, date: str) -> str:
+        """A date alone would be midnight without anybody's noticing."""
+        for key in _TIMES_OF_DAY:
+            if ":" in str(self.header.get(key, "")):
+                return f"{date.strip()}T{str(self.header[key]).strip()}"
+        raise Rejected(
+            f"{self.name}: the time of observation is '{date}', a date alone; map `begin` in the "
+            "instrument file's header section"
+        )
 
 
 def to_tai(mjd: float, scale: str, name: str) -> float:
