@@ -5,7 +5,8 @@ The simulator's own entry: a survey from a configuration, raw files to truth.
 
 IN   config/simulate/*.yaml  config/instruments/{camera}.yaml
 OUT  <out>/raw/{night}/{visit}_{snap}_{detector}.fits  <out>/raw/calib/{night}/...
-     <out>/refcat.csv  <out>/orbits.csv  and what only tests may read: <out>/truth/
+     <out>/refcat.csv (and cut into shards by the pipeline's own command: <out>/refcat/)
+     <out>/orbits.csv  and what only tests may read: <out>/truth/
 """
 
 import hashlib
@@ -74,8 +75,9 @@ wildcard_constraints:
 
 
 rule all:
+    """A survey that the pipeline can take."""
     input:
-        "<out>/refcat.csv",
+        "<out>/refcat",
         "<out>/orbits.csv",
         f"{TRUTH}/findable.csv",
         [calibration_raws(kind) for kind in KINDS],
@@ -99,6 +101,20 @@ rule make_sky:
         **SETTINGS,
     script:
         "../scripts/simulate_sky.py"
+
+
+rule make_shards:
+    """Cut the reference catalogue, as a user would cut one of his own."""
+    input:
+        refcat="<out>/refcat.csv",
+    output:
+        shards=directory("<out>/refcat"),
+    log:
+        "<out>/logs/make_shards.log",
+    conda:
+        "../envs/pipeline.yaml"
+    script:
+        "../scripts/shard_refcat.py"
 
 
 rule make_visit:
