@@ -91,7 +91,7 @@ def check_inputs(sheet: Sheet, rows: list[Row]) -> list[Check]:
         _check_files(
             "frames for master calibrations still to be made", _frames(sheet, rows, results)
         ),
-        _check_templates(sheet, rows, patches),
+        *_check_templates(rows, patches),
         _check_files("raw files of templates still to be made", _template_raws(sheet, to_make)),
         _check_files("reference catalogue shards", shards, "Make them with alertprod refcat."),
         _without("images with a reference catalogue", rows, lambda row: row["shards"]),
@@ -154,16 +154,23 @@ def _frames(sheet: Sheet, rows: list[Row], results: Path) -> set[Path]:
     }
 
 
-def _check_templates(sheet: Sheet, rows: list[Row], patches: dict[str, list[Path]]) -> Check:
-    missing = []
+def _check_templates(rows: list[Row], patches: dict[str, list[Path]]) -> list[Check]:
+    """Find images without any template, and those whose margin touches a patch without one."""
+    none, some = [], []
     for row in rows:
         wanted = len(list(filter(None, row["patches"].split(";"))))
         found = len(patches[row["visit"] + row["detector"]])
-        if found < max(wanted, 1):
-            where = f"{row['visit']}/{row['detector']} ({row['band']})"
-            missing.append(f"{where}: {found} of {wanted} patches have a template")
+        text = f"{row['visit']}/{row['detector']} ({row['band']}): {found} of {wanted} patches"
+        if not found:
+            none.append(text)
+        elif found < wanted:
+            some.append(text)
     advice = "Add template visits of that filter and field; images without any are rejected."
-    return Check("images with templates", len(rows), missing, advice)
+    partly = "Only what lies on a patch with a template is subtracted."
+    return [
+        Check("images with a template", len(rows), none, advice),
+        Check("images with a template on all patches", len(rows), some, partly, fatal=False),
+    ]
 
 
 def _template_raws(sheet: Sheet, patches: set[Path]) -> set[Path]:
@@ -182,7 +189,7 @@ def check_orbits(config: dict) -> Check:
     """Check for the catalogue of known orbits."""
     path = config["paths"]["orbits"]
     missing = [path] if path and not Path(path).is_file() else []
-    return Check("orbit catalogue", bool(path), missing, "Download it, or empty paths.orbits.")
+    return Check("orbit catalogue", int(bool(path)), missing, "Download it, or empty paths.orbits.")
 
 
 def check_fold(sheet: Sheet, visits: list[str]) -> list[Check]:

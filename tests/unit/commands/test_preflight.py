@@ -67,13 +67,18 @@ def test_missing_flat_is_named_with_band(survey, preflight):
     assert code == 1 and "2026100900001/000 (r): no flat" in text and "6 of 6" in text
 
 
-def test_field_without_template_is_named(survey, preflight):
-    for row in survey.rows["exposures"]:
-        if row["visit"] == "2026101000003":
-            row["patches"] = "100/5;100/6"
+def test_image_without_any_template_is_named(survey, preflight):
+    survey.rows["exposures"][-1]["patches"] = "100/6"
     code, text = preflight()
     assert code == 1
-    assert "2026101000003/000 (r): 1 of 2 patches have a template" in text
+    assert "MISSING  images with a template: 1 of 12" in text
+    assert "2026101000003/001 (r): 0 of 1 patches" in text
+
+
+def test_patch_without_template_at_the_margin_is_a_note(survey, preflight):
+    survey.rows["exposures"][-1]["patches"] = "100/5;100/6"
+    code, text = preflight()
+    assert code == 0 and "(r): 1 of 2 patches" in text
 
 
 def test_lost_raw_of_a_template_to_be_made_is_found(survey, preflight):
