@@ -100,6 +100,8 @@ class Detector:
     type: str = "science"
     crosstalk: tuple[tuple[float, ...], ...] | None = None
     bad_regions: tuple[Section, ...] = ()
+    #: How far charge trails from saturated pixels, px: to the left, right, down, up (SUSPECT).
+    saturation_tail: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -307,6 +309,7 @@ def _detector(entry: dict, layouts: dict, shared) -> Detector:
         amplifiers=amplifiers,
         crosstalk=None if not crosstalk else tuple(tuple(map(float, row)) for row in crosstalk),
         bad_regions=tuple(Section(*map(int, s)) for s in entry.get("bad_regions") or ()),
+        saturation_tail=tuple(map(int, entry.get("saturation_tail") or (0, 0, 0, 0))),
     )
 
 

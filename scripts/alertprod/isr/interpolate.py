@@ -63,17 +63,21 @@ def interpolate(image, variance, mask, wanted, unusable, flags, fallback):  # pr
 
 
 @njit(cache=True)
-def grow(mask, bit, reach):  # pragma: no cover
-    """Set `bit` on all pixels within `reach` (a square) of one that has it."""
+def grow(mask, seed_bit, bit, reach):  # pragma: no cover
+    """Set `bit` around every pixel that has `seed_bit`.
+
+    `reach` is how far, px: to the left, right, down and up.
+    """
     ny, nx = mask.shape
+    left, right, down, up = reach
     seed = np.zeros((ny, nx), dtype=np.bool_)
     for y in range(ny):
         for x in range(nx):
-            seed[y, x] = mask[y, x] & bit != 0
+            seed[y, x] = mask[y, x] & seed_bit != 0
     for y in range(ny):
         for x in range(nx):
             if not seed[y, x]:
                 continue
-            for yy in range(max(y - reach, 0), min(y + reach + 1, ny)):
-                for xx in range(max(x - reach, 0), min(x + reach + 1, nx)):
+            for yy in range(max(y - down, 0), min(y + up + 1, ny)):
+                for xx in range(max(x - left, 0), min(x + right + 1, nx)):
                     mask[yy, xx] |= bit

@@ -140,9 +140,11 @@ def _frame(raw: Raw, bias: Exposure | None, config: dict) -> Frame:
         bias=None if bias is None else bias.image,
         electrons=True,
     )
+    if any(raw.detector.saturation_tail):
+        grow(frame.mask, bits("SAT"), bits("SUSPECT"), raw.detector.saturation_tail)
     reach = int(config["grow_saturated_px"])
     if reach > 0:
-        grow(frame.mask, bits("SAT"), reach)
+        grow(frame.mask, bits("SAT"), bits("SAT"), (reach, reach, reach, reach))
     return frame
 
 

@@ -192,6 +192,18 @@ def test_a_saturated_star_in_both_snaps_is_marked_and_kept(tinycam, tmp_path, co
     assert result.image[11, 21] > 1e5
 
 
+def test_the_tail_of_a_saturated_star_is_suspect(tinycam, tmp_path, config):
+    text = tinycam.description()["detectors"]
+    text[0]["saturation_tail"] = [0, 12, 0, 0]
+    scene = np.zeros((tinycam.NY, tinycam.NX))
+    scene[10, 20] = 39500 * 1.5
+    path = tinycam.write_raw(tmp_path / "a.fits", scene, np.random.default_rng(1))
+    camera = tinycam.camera(detectors=text)
+    result = remove_signature([path], camera, tinycam.row(), config=config)
+    where = np.argwhere(result.bad("SUSPECT"))
+    assert where.tolist() == [[10, x] for x in range(20, 33)]
+
+
 def test_defects_are_interpolated_from_their_neighbours(tinycam, tmp_path, config):
     rng = np.random.default_rng(14)
     x = np.arange(tinycam.NX) + np.zeros((tinycam.NY, 1))
