@@ -53,15 +53,17 @@ def run(args) -> int:
         bench.borrow(home, steps)
     handler = logging.FileHandler(into / "debug.log", mode="w")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    package = logging.getLogger("alertprod")
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    package.propagate = args.verbose
     try:
         return _run_steps(bench, steps, home if args.compare else None, args.pdb)
     finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
+        package.removeHandler(handler)
+        package.setLevel(level)
+        package.propagate = True
         handler.close()
         print(f"Products and debug.log are in {into}")
 
@@ -231,8 +233,6 @@ class Bench:
 
     def compare(self, name: str, home: Path) -> str:
         """Say whether the results hold the same product."""
-        import numpy as np
-
         from alertprod.job import load, status
 
         path = product_path(home, name)
@@ -241,13 +241,10 @@ class Bench:
         if status(path)[0] == "REJECTED":
             return f"rejected among the results: {status(path)[1]}"
         there, here = load(name, str(path)), load(name, str(product_path(self.into, name)))
-        if isinstance(here, dict):
-            same = here.keys() == there.keys() and all(
-                np.array_equal(here[k], there[k], equal_nan=here[k].dtype.kind == "f") for k in here
-            )
-        else:
-            same = here == there
-        return "the same as in the results" if same else "differs from the results"
+        found = (
+            table_differences(here, there) if isinstance(here, dict) else differences(here, there)
+        )
+        return f"differs from the results in {', '.join(found)}" if found else "as in the results"
 
     def _facts(self, function: Callable) -> dict[str, Any]:
         import alertprod
@@ -260,6 +257,42 @@ class Bench:
             "code": "debug",
             "config": digest(section),
         }
+
+
+def differences(here, there) -> list[str]:
+    """Say in which of its parts an exposure differs from another one."""
+    import numpy as np
+
+    found = []
+    for name in ("image", "mask", "variance"):
+        a, b = getattr(here, name), getattr(there, name)
+        if a.shape != b.shape:
+            found.append(f"the shape of {name}")
+        elif not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            unlike = (a != b) & ~(np.isnan(a) & np.isnan(b))
+            most = np.nanmax(np.abs(a.astype(float) - b))
+            found.append(f"{int(unlike.sum())} px of {name} (by up to {most:.3g})")
+    keys = sorted({*here.meta, *there.meta})
+    found += [f"{key}" for key in keys if here.meta.get(key) != there.meta.get(key)]
+    if not found and here != there:
+        found.append("WCS, PSF, background or kernel")
+    return found
+
+
+def table_differences(here: dict, there: dict) -> list[str]:
+    """Say in which columns a table differs from another one."""
+    import numpy as np
+
+    lengths = [len(next(iter(table.values()), ())) for table in (here, there)]
+    if lengths[0] != lengths[1]:
+        return [f"its {lengths[0]} rows instead of {lengths[1]}"]
+    return [
+        name
+        for name in sorted({*here, *there})
+        if name not in here
+        or name not in there
+        or not np.array_equal(here[name], there[name], equal_nan=here[name].dtype.kind == "f")
+    ]
 
 
 def product_path(folder: Path, name: str) -> Path | None:
