@@ -166,43 +166,102 @@ def _write(path, table: Table, product: str, facts: dict[str, Any]) -> None:
         pq.write_table(pa.Table.from_arrays(arrays, schema=schema), temporary, compression="zstd")
 
 
+# Arrow arrays are made of and cut into plain buffers: the convenient calls import pandas.
+
+
 def _to_arrow(column: np.ndarray, entry: dict):
     import pyarrow as pa
 
-    kind = entry["type"]
-    if not entry.get("nullable"):
-        if kind in ("f8", "f4") and np.isnan(column).any():
-            raise BadInput(f"{np.isnan(column).sum()} values of a required column are NaN")
-        return pa.array(column, type=_arrow_type(kind))
-    if kind in ("f8", "f4"):
-        missing = np.isnan(column)
+    kind, nullable = entry["type"], bool(entry.get("nullable"))
+    missing = _missing(column, kind)
+    if not nullable and kind in ("f8", "f4") and missing.any():
+        raise BadInput(f"{missing.sum()} values of a column that may not be null are NaN")
+    valid = pa.py_buffer(_bitmap(~missing)) if nullable and missing.any() else None
+    if kind in ("str", "bytes"):
+        items = [item.encode() if isinstance(item, str) else item for item in column]
+        ends = np.cumsum([0, *map(len, items)], dtype=np.int32)
+        buffers = [valid, pa.py_buffer(ends), pa.py_buffer(b"".join(items))]
     elif kind == "bool":
-        missing = np.zeros(len(column), dtype=bool)
+        buffers = [valid, pa.py_buffer(_bitmap(column))]
     else:
-        missing = column == _null(kind)
-    return pa.array(column, type=_arrow_type(kind), mask=np.asarray(missing, dtype=bool))
+        buffers = [valid, pa.py_buffer(np.ascontiguousarray(column))]
+    return pa.Array.from_buffers(_arrow_type(kind), len(column), buffers)
+
+
+def _missing(column: np.ndarray, kind: str) -> np.ndarray:
+    if kind in ("f8", "f4"):
+        return np.isnan(column)
+    if kind == "bool":
+        return np.zeros(len(column), dtype=bool)
+    blank = _null(kind)
+    return np.fromiter((item == blank for item in column), bool, len(column))
+
+
+def _bitmap(flags: np.ndarray) -> np.ndarray:
+    return np.packbits(np.asarray(flags, dtype=bool), bitorder="little")
 
 
 def _arrow_type(kind: str):
     import pyarrow as pa
 
-    types = {"str": pa.string(), "bytes": pa.binary(), "bool": pa.bool_()}
-    return types[kind] if kind in types else pa.from_numpy_dtype(np.dtype(DTYPES[kind]))
+    return {
+        "f8": pa.float64(),
+        "f4": pa.float32(),
+        "i8": pa.int64(),
+        "i4": pa.int32(),
+        "i2": pa.int16(),
+        "bool": pa.bool_(),
+        "str": pa.string(),
+        "bytes": pa.binary(),
+    }[kind]
 
 
 def _to_numpy(column) -> np.ndarray:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    parts = [_chunk_to_numpy(chunk) for chunk in column.chunks]
+    if len(parts) == 1:
+        return parts[0]
+    empty_one = np.empty(0, dtype=_numpy_type(column.type))
+    return np.concatenate(parts) if parts else empty_one
 
-    kind = column.type
-    if pa.types.is_floating(kind):
-        return pc.fill_null(column, float("nan")).to_numpy()
-    if pa.types.is_integer(kind):
-        return pc.fill_null(column, 0).to_numpy()
+
+def _chunk_to_numpy(chunk) -> np.ndarray:
+    import pyarrow as pa
+
+    kind, n, offset = chunk.type, len(chunk), chunk.offset
+    if not (pa.types.is_primitive(kind)):
+        blank: str | bytes = b"" if pa.types.is_binary(kind) else ""
+        result = np.empty(n, dtype=object)
+        result[:] = [blank if item is None else item for item in chunk.to_pylist()]
+        return result
+    valid, data = chunk.buffers()
     if pa.types.is_boolean(kind):
-        return pc.fill_null(column, False).to_numpy()
-    blank: str | bytes = b"" if pa.types.is_binary(kind) else ""
-    filled = [blank if v is None else v for v in column.to_pylist()]
-    result = np.empty(len(filled), dtype=object)
-    result[:] = filled
-    return result
+        values = _bits(data, offset, n)
+    else:
+        dtype = _numpy_type(kind)
+        values = np.frombuffer(data, dtype, n, offset * np.dtype(dtype).itemsize).copy()
+    if valid is not None and chunk.null_count:
+        values[~_bits(valid, offset, n)] = np.nan if values.dtype.kind == "f" else 0
+    return values
+
+
+def _bits(buffer, offset: int, n: int) -> np.ndarray:
+    flags = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
+    return flags[offset : offset + n].astype(bool)
+
+
+def _numpy_type(kind) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_boolean(kind):
+        return np.bool_
+    if not pa.types.is_primitive(kind):
+        return object
+    return {
+        pa.float64(): np.float64,
+        pa.float32(): np.float32,
+        pa.int64(): np.int64,
+        pa.int32(): np.int32,
+        pa.int16(): np.int16,
+        pa.uint8(): np.uint8,
+        pa.int8(): np.int8,
+    }[kind]

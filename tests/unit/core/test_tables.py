@@ -55,3 +55,43 @@ def test_an_unknown_column_is_a_bug():
 def test_sorting_is_by_the_first_name_first():
     table = {"a": np.array([1, 0, 1]), "b": np.array([0, 9, -1])}
     assert tables.sort_by(table, "a", "b")["b"].tolist() == [9, -1, 0]
+
+
+def test_strings_booleans_and_integers_keep_their_nulls(tmp_path):
+    table = tables.empty("dia_sources")
+    n = 11
+    rng = np.random.default_rng(1)
+    for name, column in table.items():
+        if column.dtype.kind == "f":
+            table[name] = rng.normal(size=n).astype(column.dtype)
+        elif column.dtype.kind == "b":
+            table[name] = rng.random(n) < 0.5
+        elif column.dtype.kind == "O":
+            table[name] = np.array([["", "r", "µ"][k % 3] for k in range(n)], dtype=object)
+        else:
+            table[name] = rng.integers(0, 100, n).astype(column.dtype)
+    tables.write_table(tmp_path / "a.parquet", table, "dia_sources")
+    back = tables.read_table(tmp_path / "a.parquet")
+    assert back.keys() == table.keys()
+    for name, column in table.items():
+        np.testing.assert_array_equal(back[name], column, err_msg=name)
+        assert back[name].dtype == column.dtype
+    assert pq.read_table(tmp_path / "a.parquet")["band"].null_count == 4
+
+
+def test_reading_and_writing_do_not_import_pandas(tmp_path):
+    import subprocess
+    import sys
+
+    lines = (
+        "import sys, numpy as np; from alertprod.core import tables;"
+        "t = tables.empty('dia_sources'); p = sys.argv[1];"
+        "tables.write_table(p, t, 'dia_sources'); tables.read_table(p);"
+        "assert 'pandas' not in sys.modules"
+    )
+    path = [p for p in sys.path if p.endswith("scripts")]
+    subprocess.run(
+        [sys.executable, "-c", lines, str(tmp_path / "a.parquet")],
+        check=True,
+        env={"PYTHONPATH": ":".join(path), "PATH": "/usr/bin"},
+    )
