@@ -107,13 +107,6 @@ class VaryingKernel:
         """Return the value of each spatial term at a pixel."""
         return chebyshev_terms(x, y, self.shape, self.powers)
 
-    def gradients(self, x: float, y: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the derivative of each spatial term along x and y [1/px]."""
-        h = 0.5
-        d_x = (self.weights(x + h, y) - self.weights(x - h, y)) / (2 * h)
-        d_y = (self.weights(x, y + h) - self.weights(x, y - h)) / (2 * h)
-        return d_x, d_y
-
     def at(self, x: float, y: float) -> np.ndarray:
         """Return the kernel at a pixel: float64, shape (k, k)."""
         return np.tensordot(self.weights(x, y), self.terms, axes=1)
@@ -157,8 +150,9 @@ def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def convolve_varying(image: np.ndarray, kernel: VaryingKernel) -> np.ndarray:
     """Convolve an image with a kernel that varies over it.
 
-    Inside a tile the kernel is linear in the position of the *input* pixel, which makes one
-    inverse transform per tile enough and leaves no steps between tiles.
+    The kernel is that of the position of the *input* pixel: each spatial term multiplies the
+    image before the transform, so that one inverse transform per tile is enough and nothing
+    changes from tile to tile.
 
     Parameters
     ----------
@@ -173,21 +167,24 @@ def convolve_varying(image: np.ndarray, kernel: VaryingKernel) -> np.ndarray:
 
     length = _window_length(kernel.half)
     transforms = kernel_transform(kernel.terms, length)
-    constant = max(p + q for p, q in kernel.powers) == 0
+    ny, nx = image.shape
+    order = max(p + q for p, q in kernel.powers)
+    series = [(n, 0) for n in range(order + 1)]
+    t_x = chebyshev_terms(np.arange(nx), np.zeros(nx), image.shape, series).astype(np.float32)
+    series = [(0, n) for n in range(order + 1)]
+    t_y = chebyshev_terms(np.zeros(ny), np.arange(ny), image.shape, series).astype(np.float32)
     out = np.empty(image.shape, np.float32)
     window = np.zeros((length, length), np.float32)
-    ramp = np.arange(length, dtype=np.float32)
     for tile in tiles(image.shape, kernel.half, length):
-        y_c, x_c = tile.centre
-        piece = _fill(window, image[tile.window])
-        weights = kernel.weights(x_c, y_c).astype(np.float32)
-        total = rfft2(piece) * np.tensordot(weights, transforms, axes=1)
-        if not constant:
-            d_x, d_y = (g.astype(np.float32) for g in kernel.gradients(x_c, y_c))
-            x_ramp = (ramp + np.float32(tile.window[1].start - x_c))[None, :]
-            y_ramp = (ramp + np.float32(tile.window[0].start - y_c))[:, None]
-            total += rfft2(piece * x_ramp) * np.tensordot(d_x, transforms, axes=1)
-            total += rfft2(piece * y_ramp) * np.tensordot(d_y, transforms, axes=1)
+        rows, columns = tile.window
+        piece = image[tile.window]
+        total = None
+        for (p, q), transform in zip(kernel.powers, transforms, strict=True):
+            term = piece * t_x[p, columns] if p else piece
+            term = term * t_y[q, rows, None] if q else term
+            spectrum = rfft2(_fill(window, term))
+            spectrum *= transform
+            total = spectrum if total is None else np.add(total, spectrum, out=total)
         out[tile.y, tile.x] = irfft2(total, s=(length, length))[tile.inside]
     return out
 
