@@ -23,7 +23,8 @@ from alertprod.core.psf import Psf, lanczos_weights
 
 PIXEL_CLIP = 5.0
 STAR_CLIP = 4.0
-SKY_ERROR = 0.05  # of the global background near a star, in units of the noise of a pixel
+WING_SLOPE = -5.0  # of the PSF's profile beyond two FWHM
+WING_START, WING_END = 2.25, 2.75  # FWHM: there the model goes over into that power law
 MODEL_FLOOR = 0.01  # relative error that the model may have, for weights and clipping
 LANCZOS = 5
 
@@ -171,7 +172,7 @@ def fit_psf(
     order : int
         Order of the Chebyshev polynomials over the image.
     fwhm : float
-        Typical width [px]: fluxes are fitted inside 1.5 fwhm, variation inside 3 fwhm.
+        Typical width [px]: fluxes are fitted inside 1.5 fwhm, variation inside 2.5 fwhm.
     rounds : int
         Number of times that residuals are put back.
 
@@ -207,10 +208,11 @@ class _Fit:
         self.forth = [np.array([lanczos_weights(d) for d in v]) for v in (dx, dy)]
         self.back = [np.array([lanczos_weights(-d) for d in v]) for v in (dx, dy)]
         grid = np.arange(size) - size // 2
-        radius = np.hypot(grid[:, None], grid)
+        self.radius = radius = np.hypot(grid[:, None], grid)
+        self.fwhm = fwhm
         self.core = radius <= max(2.5, 1.5 * fwhm)
         # outside, noise would pass for variation
-        self.taper = np.clip((3.0 * fwhm + 2 - radius) / 2, 0.0, 1.0)
+        self.taper = np.clip((WING_END - radius / fwhm) / (WING_END - WING_START), 0.0, 1.0)
         # beyond the inscribed circle there is nothing but corners
         self.disc = np.clip(size / 2 + 0.5 - radius, 0.0, 1.0)
         # A sky that is wrong by a hundredth of its noise would add up over the stamp to per cents
@@ -218,7 +220,7 @@ class _Fit:
         self.rim = (radius <= size / 2) & (radius > size / 2 - max(2.0, 0.15 * size))
         self.kept = np.ones(n, dtype=bool)
         self.good = stamps.good.copy()
-        self.sky, self.flux = np.zeros(n), np.ones(n)
+        self.sky = np.zeros(n)
         self.images = np.zeros((self.terms.shape[1], size, size))
 
     def start(self) -> None:
@@ -235,11 +237,12 @@ class _Fit:
         self._normalise()
 
     def _rim_level(self, values) -> np.ndarray:
-        """Return the mean of good pixels in the rim of each stamp; 0 where too few are left."""
-        use = self.good & self.rim
-        count = use.sum(axis=(1, 2))
-        level = np.where(use, values, 0.0).sum(axis=(1, 2)) / np.maximum(count, 1)
-        return np.where(count >= 0.2 * self.rim.sum(), level, 0.0)
+        """Return the median of good pixels in the rim of each stamp; 0 where few are left."""
+        rim = np.where(self.good, values, np.nan)[:, self.rim]
+        enough = np.isfinite(rim).sum(axis=1) >= 0.2 * self.rim.sum()
+        level = np.zeros(len(rim))
+        level[enough] = np.nanmedian(rim[enough], axis=1)
+        return level
 
     def _normalise(self) -> None:
         self.images *= self.disc
@@ -264,7 +267,6 @@ class _Fit:
         positive = (flux > 0) & (norm > 0)
         self.kept &= positive
         scale = np.where(positive, flux, 1.0)[:, None, None]
-        self.flux = scale[:, 0, 0]
         self.sky = self._rim_level(pixels - scale * models)
         residual = (pixels - self.sky[:, None, None]) / scale - models
         error = self._errors(models, scale)
@@ -311,22 +313,27 @@ class _Fit:
         self.images += step.T.reshape(self.images.shape)
         self._normalise()
 
-    def rim_value(self) -> float:
-        """Return the PSF's own value in the rim, from stars so bright that their sky is known.
+    def _finish(self) -> None:
+        """Give the model its wings.
 
-        What the rim of a star has above the sky of the image is wing, over the star's flux. A
-        sky good to SKY_ERROR of its noise leaves the brightest stars a say.
+        The rim, which the fit has set to zero, gets its level back, and the profile beyond 2.5
+        FWHM is that seen around 2 FWHM, continued as r^-5: between a Moffat profile of beta 2.5
+        to 3 and what the atmosphere does. A free wing would follow faint neighbours, and with the
+        area it has, move the core, hence the zero point of each exposure, by per cents.
         """
-        weight = np.where(self.kept, np.square(self.flux / (SKY_ERROR * self.stamps.noise)), 0.0)
-        value = float(np.sum(weight * self.sky / self.flux) / np.sum(weight))
-        error = 1.0 / np.sqrt(np.sum(weight))
-        largest = 0.03 / self.disc.sum()
-        return float(np.clip(value, 0.0, largest)) if value > 3 * error else 0.0
+        radius = self.radius / self.fwhm
+        anchor = (radius > 1.75) & (radius < 2.25)
+        power = np.maximum(radius, 1.0) ** WING_SLOPE
+        level = float(np.mean(self.images[0][anchor]))
+        scale = max(level, 0.0) / float(np.mean(power[anchor]) - np.mean(power[self.rim]))
+        inside = np.clip((WING_END - radius) / (WING_END - WING_START), 0.0, 1.0)
+        core = self.images[0] + scale * float(np.mean(power[self.rim]))
+        self.images[0] = (inside * core + (1 - inside) * scale * power) * self.disc
+        self._normalise()
 
     def psf(self) -> Psf:
         """Return the model, centred by its adaptive moments."""
-        self.images[0] += self.rim_value() * self.disc
-        self.images /= self.images[0].sum()
+        self._finish()
         middle = self.images.shape[1] // 2
         where = adaptive_moments(self.images[0], [float(middle)], [float(middle)], 1.5)
         if not where["ok"][0]:

@@ -102,7 +102,7 @@ def draw_sky(x, y, flux, fwhm=2.1, galaxies=30, seed=5):
     return np.maximum(canvas.array.astype(np.float64), 0)
 
 
-def observe(expected, seed=1, saturation=6e4):
+def observe(expected, seed=1, saturation=2e4):
     """Add sky, noise, saturation; return an ISR exposure."""
     rng = np.random.default_rng(seed)
     total = expected + SKY * (1 + 1e-4 * np.arange(SHAPE[1]))
