@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 
 from alertprod.core.errors import Rejected
-from alertprod.instruments.assembly import Frame, assemble
+from alertprod.core.masks import bits
+from alertprod.instruments.assembly import assemble
 from alertprod.instruments.camera import Camera, Detector
 from alertprod.instruments.metadata import Metadata
 from alertprod.instruments.raw import read_raw
@@ -19,16 +20,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames of one kind and one detector that could be read."""
+    """Frames of one kind and one detector that could be read.
+
+    Parameters
+    ----------
+    detector : Detector
+    stack : ndarray, float32, shape (n, ny, nx)
+    saturated : ndarray, bool, shape (n, ny, nx)
+    metadata : list of Metadata
+    """
 
     detector: Detector
-    frames: list[Frame]
+    stack: np.ndarray
+    saturated: np.ndarray
     metadata: list[Metadata]
-
-    @property
-    def stack(self) -> np.ndarray:
-        """Images as one array, float32, shape (n, ny, nx); the frames keep their own."""
-        return np.stack([frame.image for frame in self.frames])
 
 
 def read_frames(
@@ -60,7 +65,7 @@ def read_frames(
     Rejected
         If fewer than ``require`` frames are usable.
     """
-    frames, infos, reasons = [], [], []
+    images, saturated, infos, reasons = [], [], [], []
     detector = None
     for path in raws:
         try:
@@ -68,20 +73,20 @@ def read_frames(
             if detector is not None and raw.detector.id != detector.id:
                 raise Rejected(f"{raw.name}: detector {raw.detector.id}, not {detector.id}")
             detector = raw.detector
-            frames.append(
-                assemble(raw, overscan=config["overscan"], bias=bias, electrons=electrons)
-            )
+            frame = assemble(raw, overscan=config["overscan"], bias=bias, electrons=electrons)
+            images.append(frame.image)
+            saturated.append((frame.mask & bits("SAT")) != 0)
             infos.append(raw.metadata)
         except Rejected as reason:
             log.warning("left out: %s", reason)
             reasons.append(str(reason))
-    if detector is None or len(frames) < config["require"]:
+    if detector is None or len(images) < config["require"]:
         why = f" ({reasons[0]})" if reasons else ""
         raise Rejected(
-            f"{len(frames)} of {len(raws)} {kind} frames are usable, calibs.require asks for "
+            f"{len(images)} of {len(raws)} {kind} frames are usable, calibs.require asks for "
             f"{config['require']}{why}"
         )
-    return Frames(detector, frames, infos)
+    return Frames(detector, np.stack(images), np.stack(saturated), infos)
 
 
 def clipped_mean(stack: np.ndarray, weights, *, n_sigma: float):

@@ -36,7 +36,7 @@ def build_bias(raws: list, camera: Camera, *, config: dict) -> Exposure:
         If too few frames are usable.
     """
     frames = read_frames(raws, camera, "bias", config=config)
-    n = len(frames.frames)
+    n = len(frames.stack)
     mean, variance = clipped_mean(frames.stack, np.ones(n), n_sigma=config["n_sigma"])
     noise = [
         np.sqrt(np.median(variance[a.detsec.slices])) * a.gain for a in frames.detector.amplifiers
@@ -113,8 +113,7 @@ def build_flat(
     if len(filters) > 1:
         raise Rejected(f"flat frames of {len(filters)} filters ({', '.join(filters)}) do not mix")
     stack, levels = normalised_flats(frames, dark)
-    saturated = np.stack([frame.mask & bits("SAT") for frame in frames.frames]) != 0
-    stack[saturated] = np.nan
+    stack[frames.saturated] = np.nan
     mean, variance = clipped_mean(stack, levels, n_sigma=config["n_sigma"])
     good = np.isfinite(mean) & (mean > 0)
     scale = mean[good].mean(dtype=np.float64)
@@ -127,7 +126,7 @@ def build_flat(
 
 
 def normalised_flats(frames: Frames, dark: Exposure | None):
-    """Return dark-subtracted flats over their medians, and the medians [electrons]."""
+    """Return dark-subtracted flats over their medians (in place), and the medians [electrons]."""
     stack = frames.stack
     levels = np.empty(len(stack))
     for k, info in enumerate(frames.metadata):
@@ -165,7 +164,7 @@ def _meta(camera: Camera, frames: Frames, kind: str, unit: str) -> dict:
         "DETECTOR": frames.detector.id,
         "IMGTYPE": kind,
         "BUNIT": unit,
-        "NFRAMES": len(frames.frames),
+        "NFRAMES": len(frames.stack),
     }
     if begins:
         meta["MJD-BEG"], meta["MJD-END"] = float(min(begins)), float(max(begins))
