@@ -157,4 +157,4 @@ def test_fifteen_skymapper_stars_solve_a_frame_of_a_wide_lens(real_data, config,
     # the header's own system is 1.1 px off from these stars, with a slope of 1 px over the field
     assert np.median(px - x) == pytest.approx(1.1, abs=0.5)
     assert abs(np.median(py - y)) < 0.5
-    assert stars["isPhotometryStar"].sum() >= 8
+    assert stars["isPhotometryStar"].sum() >= 5
