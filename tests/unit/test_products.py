@@ -115,3 +115,32 @@ def test_page_names_every_column_and_unit():
     for product in TABLES:
         for name in columns(product):
             assert f"| `{name}` |" in page
+
+
+def test_configuration_page_is_up_to_date():
+    maker = page_maker(ROOT / "docs" / "make_config_reference.py")
+    stored = maker.PAGE.read_text(encoding="utf-8")
+    assert stored == maker.page(), "run: python docs/make_config_reference.py"
+
+
+def test_comments_become_meanings():
+    maker = page_maker(ROOT / "docs" / "make_config_reference.py")
+    text = 'a: 1  # one [px]\nb:\n  c: "#x"   # two\n           # lines\n  d: {e: 2}\n\n'
+    text += "# no meaning\nf: [\n  3]\n"
+    found = {e["path"]: (e["value"], e["doc"]) for e in maker.entries(text)}
+    assert found["a",] == (1, "one [px]")
+    assert found["b", "c"] == ("#x", "two lines")
+    assert found["b", "d"] == ({"e": 2}, "")
+    assert found["f",] == ([3], "")
+
+
+def test_default_configuration_satisfies_its_schema():
+    import jsonschema
+    import yaml
+
+    loaded = [
+        yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+        for name in ("config/default.yaml", "workflow/schemas/config.schema.yaml")
+    ]
+    errors = jsonschema.Draft202012Validator(loaded[1]).iter_errors(loaded[0])
+    assert not [f"{'.'.join(map(str, e.absolute_path))}: {e.message}" for e in errors]
