@@ -152,7 +152,8 @@ def cut_stamps(fixed, moving, x, y, *, half: int, reach: int) -> Stamps:
     variance = _cut(fixed.variance, x, y, half) + noise
     usable &= variance > 0
     fixed_cut, moving_cut = _cut(fixed.image, x, y, half), _cut(moving.image, x, y, wide)
-    sky_noise = np.sort(noise.reshape(len(x), -1), axis=1)[:, noise[0].size // 4 if len(x) else 0]
+    pixels = (2 * half + 1) ** 2
+    sky_noise = np.sort(noise.reshape(len(x), pixels), axis=1)[:, pixels // 4]
     return Stamps(x, y, fixed_cut, variance, moving_cut, usable, sky_noise.astype(np.float64))
 
 

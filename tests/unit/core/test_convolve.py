@@ -40,8 +40,8 @@ def test_tiles_cover_every_pixel_once():
         count[tile.y, tile.x] += 1
         shape = tuple(s.stop - s.start for s in tile.window)
         assert max(shape) <= 288
-        y0, x0 = tile.window[0].start, tile.window[1].start
-        assert (tile.inside[0].start + y0, tile.inside[1].start + x0) == (tile.y.start, tile.x.start)
+        assert tile.inside[0].start + tile.window[0].start == tile.y.start
+        assert tile.inside[1].start + tile.window[1].start == tile.x.start
     assert (count == 1).all()
 
 

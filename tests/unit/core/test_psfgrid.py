@@ -46,4 +46,5 @@ def test_the_local_map_follows_rotation_and_scale():
     position, jacobian = local_map(target, source, 110.0, 100.0)
     expected = np.linalg.inv(turn * 0.5) @ np.diag([-1.0, 1.0])
     assert jacobian == pytest.approx(expected, abs=1e-5)
-    assert position == pytest.approx(np.array([50, 60]) + expected @ np.array([10.0, 0.0]), abs=1e-3)
+    moved = np.array([50, 60]) + expected @ np.array([10.0, 0.0])
+    assert position == pytest.approx(moved, abs=1e-3)
