@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alertprod.commands import settings
 from alertprod.core.errors import BadInput
 
 
@@ -11,11 +12,14 @@ def add_parser(sub) -> None:
     """Declare the command."""
     parser = sub.add_parser(
         "refcat",
-        help="make a reference catalogue from CSV, VOTable, FITS or Gaia's archive",
+        help="make a reference catalogue from CSV, VOTable, FITS, Gaia's archive or own stars",
         description="Cut a star catalogue into HEALPix shards. Gaia's column names are known; "
-        "other fluxes are named with --flux, other columns with --column.",
+        "other fluxes are named with --flux, other columns with --column. Where a catalogue has "
+        "too few stars, local:BAND joins the stars of calibrated exposures (--stars).",
     )
-    parser.add_argument("source", help="catalogue file, or gaia:RA,DEC,RADIUS (degrees)")
+    parser.add_argument(
+        "source", help="catalogue file, gaia:RA,DEC,RADIUS (degrees), or local:REFERENCE_BAND"
+    )
     parser.add_argument("out", type=Path, help="directory of the shards (paths.refcat)")
     parser.add_argument("--order", type=int, default=5, help="HEALPix order (refcat_order)")
     parser.add_argument(
@@ -30,6 +34,10 @@ def add_parser(sub) -> None:
     )
     parser.add_argument("--epoch", type=float, help="ref_epoch [yr] where the catalogue has none")
     parser.add_argument("--faintest", type=float, default=20.0, help="G limit for gaia:")
+    parser.add_argument(
+        "--stars", nargs="+", default=[], metavar="FILE", help="stars.parquet files, for local:"
+    )
+    settings.add_arguments(parser)
     parser.add_argument("--replace", action="store_true", help="replace shards that are there")
     parser.set_defaults(run=run)
 
@@ -48,7 +56,10 @@ def run(args) -> int:
             f"--column {unknown[0]}=...: no such column in a reference catalogue; there are "
             f"{', '.join(catalogue.NAMES)}"
         )
-    if args.source.startswith("gaia:"):
+    if args.source.startswith("local:"):
+        table = _local(args)
+        rules = [catalogue.parse_rule(f"{args.source.removeprefix('local:')}=flux,fluxErr@nJy")]
+    elif args.source.startswith("gaia:"):
         table = catalogue.query_gaia(*_circle(args.source), args.faintest)
     else:
         table = catalogue.read_catalogue(Path(args.source))
@@ -63,6 +74,22 @@ def run(args) -> int:
     bands = sorted(name[5:] for name in columns if name.startswith("flux_"))
     print(f"{len(columns['ra'])} stars in {len(paths)} shards, bands {', '.join(bands)}")
     return 0
+
+
+def _local(args) -> dict:
+    """Join the stars of calibrated exposures to a catalogue."""
+    from alertprod.calibrate import build_local_reference
+
+    if not args.stars:
+        raise BadInput(
+            f"{args.source} joins the stars of calibrated exposures; name their stars.parquet "
+            "files with --stars"
+        )
+    missing = [path for path in args.stars if not Path(path).is_file()]
+    if missing:
+        raise BadInput(f"there is no file {missing[0]}; calibrate its exposure first")
+    config = settings.from_arguments(args)
+    return build_local_reference(sorted(args.stars), config=config["calibrate"])
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -120,3 +120,38 @@ def test_what_gaias_archive_answers_becomes_shards(tmp_path, monkeypatch):
     assert "CIRCLE(10.0000000, 20.0000000, 0.50000)" in asked["QUERY"][0]
     assert "phot_g_mean_mag < 18.000" in asked["QUERY"][0]
     assert np.isnan(stars(tmp_path / "out")["pmra"][0])
+
+
+def test_a_local_catalogue_needs_its_stars(tmp_path, capsys):
+    assert main(["refcat", "local:VT", str(tmp_path / "out")]) == 1
+    assert "name their stars.parquet" in capsys.readouterr().err
+    assert main(["refcat", "local:VT", str(tmp_path / "out"), "--stars", "none.parquet"]) == 1
+    assert "no file none.parquet" in capsys.readouterr().err
+
+
+def test_own_stars_become_shards_of_the_reference_band(tmp_path, monkeypatch):
+    from alertprod import calibrate
+
+    joined = {
+        "source_id": np.array([3, 9]),
+        "ra": np.array([10.0, 10.1]),
+        "dec": np.array([5.0, 5.1]),
+        "ra_error": np.array([4.0, 5.0]),
+        "dec_error": np.array([4.0, 5.0]),
+        "flux": np.array([1e6, 2e6]),
+        "fluxErr": np.array([1e3, 2e3]),
+    }
+    asked = []
+    monkeypatch.setattr(
+        calibrate, "build_local_reference", lambda stars, config: asked.append(stars) or joined
+    )
+    files = [tmp_path / name for name in ("b.parquet", "a.parquet")]
+    for path in files:
+        path.write_bytes(b"")
+    call = ["refcat", "local:VT", str(tmp_path / "out"), "--stars", *map(str, files)]
+    assert main(call) == 0
+    assert asked == [sorted(map(str, files))]
+    got = stars(tmp_path / "out")
+    assert got["flux_VT"].tolist() == [1e6, 2e6]
+    assert got["fluxErr_VT"].tolist() == [1e3, 2e3]
+    assert got["ra_error"].tolist() == [4.0, 5.0]
