@@ -141,7 +141,7 @@ def test_a_region_holds_all_stars_within_its_radius_and_no_others(tmp_path):
 
     table = catalogue(4000, dec_limit=89.9)
     table["flux_r"] = np.where(table["source_id"] % 3 == 0, np.nan, 100.0)
-    paths = shards(tmp_path, table)
+    paths = shards(tmp_path, table, order=1)
     region = refcat.read_region(list(paths.values()), 359.5, 30.0, 12.0)
     distance = SkyCoord(table["ra"] * u.deg, table["dec"] * u.deg).separation(
         SkyCoord(359.5 * u.deg, 30.0 * u.deg)
