@@ -131,11 +131,25 @@ def measure_image(isr: Exposure, config: dict) -> Measured:
     work = Exposure(found.image, mask, isr.variance, isr.meta)
     work.psf, kept = fit_psf_in_turns(work, found.segments, shapes, stars, config["psf"])
     fit = fit_position(work, shapes.x, shapes.y)
-    radius = config["photometry"]["aperture_fwhm"] * work.psf.fwhm()
-    bad = work.bad("BAD", "CR", "NO_DATA")
-    aperture = aperture_flux(work, fit["x"], fit["y"], radius, bad=bad)
+    aperture = _apertures(work, fit, kept, config["photometry"])
     saturated = touched(mask, found.x, found.y, 2, "SAT")
     return Measured(work, found, shapes, fit, aperture, kept, saturated)
+
+
+def _apertures(work: Exposure, fit: dict, psf_stars, config: dict) -> dict[str, np.ndarray]:
+    """Measure aperture fluxes, brought to total fluxes by the PSF stars.
+
+    Where the PSF is undersampled they repeat better than PSF fluxes for bright stars: a sum does
+    not mind where in a pixel a star lies.
+    """
+    radius = max(config["aperture_fwhm"] * work.psf.fwhm(), config["aperture_px"])
+    bad = work.bad("BAD", "CR", "NO_DATA")
+    circle = aperture_flux(work, fit["x"], fit["y"], radius, bad=bad)
+    good = psf_stars[~circle["flag"][psf_stars] & ~fit["flag"][psf_stars]]
+    if len(good):
+        correction = float(np.median(fit["flux"][good] / circle["flux"][good]))
+        circle = circle | {name: circle[name] * correction for name in ("flux", "fluxErr")}
+    return circle
 
 
 def fit_psf_in_turns(
