@@ -109,10 +109,9 @@ def solve_astrometry(
         )
     crpix = ((shape[1] - 1) / 2, (shape[0] - 1) / 2)
     star, ref = bright[found.measured], found.predicted
-    crval = (reference.ra[ref[0]], reference.dec[ref[0]])
     wcs = fit_wcs(
         stars.x[star], stars.y[star], reference.ra[ref], reference.dec[ref],
-        np.ones(len(star)), crval=crval, crpix=crpix, order=1,
+        np.ones(len(star)), crpix=crpix, order=1,
     )  # fmt: skip
     return refine(stars, reference, wcs, shape, config)
 
@@ -139,7 +138,7 @@ def refine(stars: Star, reference: Reference, wcs: Wcs, shape, config: dict) -> 
         s, r = star[used], ref[used]
         wcs = fit_wcs(
             stars.x[s], stars.y[s], reference.ra[r], reference.dec[r], error[used] ** -2.0,
-            crval=wcs.crval, crpix=crpix, order=order,
+            crpix=crpix, order=order,
         )  # fmt: skip
         spread = 1.4826 * float(np.median(residual[used])) / 1.1774
         radius = min(radius, max(5 * spread, 0.2 * config["tolerance_px"], 0.5))

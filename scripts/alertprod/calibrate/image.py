@@ -226,9 +226,8 @@ def _zero_point(
         fit["fluxErr"],
         reference.flux[ref],
         reference.flux_err[ref],
-        reference.colour[ref],
+        float(term.get("coefficient", 0.0)) * reference.colour[ref],
         clean,
-        coefficient=float(term.get("coefficient", 0.0)),
         min_stars=int(config["min_stars"]),
     )
 

@@ -219,8 +219,7 @@ def _tie(frame: _Frame, joint: _Joint, order: int) -> None:
         fitted = fit_wcs(
             x[good], y[good], joint.ra[rows[good]], joint.dec[rows[good]],
             frame.error[known][good] ** -2.0,
-            crval=(joint.ra[rows[0]], joint.dec[rows[0]]), crpix=crpix,
-            order=choose_order(x[good], y[good], shape, order),
+            crpix=crpix, order=choose_order(x[good], y[good], shape, order),
         )  # fmt: skip
         px, py = fitted.sky_to_pix(joint.ra[rows], joint.dec[rows])
         distance = np.hypot(px - x, py - y) / frame.error[known]

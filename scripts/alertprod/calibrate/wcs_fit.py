@@ -15,7 +15,7 @@ from alertprod.core.wcs import Wcs, deproject, project
 STARS_PER_TERM = 4
 
 
-def fit_wcs(x, y, ra, dec, weight, *, crval, crpix, order: int) -> Wcs:
+def fit_wcs(x, y, ra, dec, weight, *, crpix, order: int) -> Wcs:
     """Fit a WCS by weighted least squares.
 
     Parameters
@@ -26,8 +26,6 @@ def fit_wcs(x, y, ra, dec, weight, *, crval, crpix, order: int) -> Wcs:
         Sky positions [deg].
     weight : array, shape (n,)
         Inverse variances (any unit, equal for both axes).
-    crval : (ra, dec)
-        First tangent point, good to a degree.
     crpix : (x, y)
         0-based reference pixel, best the middle of the detector.
     order : int
@@ -47,7 +45,8 @@ def fit_wcs(x, y, ra, dec, weight, *, crval, crpix, order: int) -> Wcs:
     powers = sip_powers(order)
     design = np.stack([(u / scale) ** p * (v / scale) ** q for p, q in powers], axis=1)
     root = np.sqrt(weight)[:, None]
-    crval = np.array(crval, dtype=np.float64)
+    # any star will do as the first tangent point
+    crval = np.array([np.ravel(ra)[0], np.ravel(dec)[0]], dtype=np.float64)
     for _ in range(6):
         xi, eta = project(ra, dec, crval)
         solution, _, rank, _ = np.linalg.lstsq(

@@ -35,7 +35,7 @@ class ZeroPoint:
 
 
 def fit_zero_point(
-    flux, flux_err, ref_flux, ref_flux_err, colour, usable, *, coefficient: float, min_stars: int
+    flux, flux_err, ref_flux, ref_flux_err, shift, usable, *, min_stars: int
 ) -> ZeroPoint:
     """Fit the zero point to matched stars.
 
@@ -45,12 +45,11 @@ def fit_zero_point(
         Instrumental PSF fluxes [e-].
     ref_flux, ref_flux_err : arrays, shape (n,)
         Reference fluxes [nJy]; NaN where unknown (errors too).
-    colour : array, shape (n,)
-        Reference colour [mag]; NaN where unknown.
+    shift : array, shape (n,)
+        Magnitude through the instrument's filter minus that in the reference band, from the
+        colour term; NaN where the colour is unknown.
     usable : bool array, shape (n,)
         Stars without flaws, the best choice.
-    coefficient : float
-        Colour term: m_instrument = m_reference + coefficient * colour.
     min_stars : int
         Fewest stars.
 
@@ -66,9 +65,7 @@ def fit_zero_point(
     flux, ref_flux = np.asarray(flux, dtype=np.float64), np.asarray(ref_flux, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         good = usable & (flux > 0) & (ref_flux > 0) & np.isfinite(flux_err)
-        if coefficient:
-            good &= np.isfinite(colour)
-        shift = coefficient * np.where(np.isfinite(colour), colour, 0.0)
+        good &= np.isfinite(shift)
         offset = AB_NJY - 2.5 * np.log10(ref_flux) + shift + 2.5 * np.log10(flux)
         error = 1.0857 * np.hypot(
             flux_err / flux, np.nan_to_num(np.asarray(ref_flux_err) / ref_flux, nan=0.0)

@@ -171,8 +171,8 @@ def _search(mx, my, px, py, shape, search: Search) -> PatternMatch | None:
         return None
     candidates, trials = _vote(mx, my, px, py, shape, search)
     best = None
-    for matrix, offset in candidates:
-        found = _refine(mx, my, px, py, shape, search, matrix, offset)
+    for start in candidates:
+        found = _refine(mx, my, px, py, shape, search, start)
         if found and (best is None or found.log10_chance < best.log10_chance):
             best = found
     if best is None or best.log10_chance > np.log10(CHANCE / trials):
@@ -224,8 +224,9 @@ def _histogram(dx, dy, shift: float, cell: float, side: int) -> np.ndarray:
     return counts[:-1, :-1] + counts[1:, :-1] + counts[:-1, 1:] + counts[1:, 1:]
 
 
-def _refine(mx, my, px, py, shape, search: Search, matrix, offset) -> PatternMatch | None:
+def _refine(mx, my, px, py, shape, search: Search, start) -> PatternMatch | None:
     """Match, fit, and match again with a smaller radius; then judge against chance."""
+    matrix, offset = start
     radius = 3 * search.tolerance
     for k in range(6):
         qx, qy = (matrix @ np.array([px, py])) + offset[:, None]

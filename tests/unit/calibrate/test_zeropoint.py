@@ -19,8 +19,7 @@ def stars(n=200, zero=27.5, coefficient=0.0, noise=0.01, seed=1):
 def fit(flux, error, reference, reference_error, colour, coefficient=0.0, usable=None):
     usable = np.ones(len(flux), dtype=bool) if usable is None else usable
     return fit_zero_point(
-        flux, error, reference, reference_error, colour, usable, coefficient=coefficient,
-        min_stars=3,
+        flux, error, reference, reference_error, coefficient * colour, usable, min_stars=3,
     )  # fmt: skip
 
 
