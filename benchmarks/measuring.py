@@ -52,7 +52,7 @@ def python(code: str, cwd: Path | str = ROOT) -> dict:
 def succeeded(result: dict, what: str) -> dict:
     """Insist that a command went well."""
     if result["code"]:
-        sys.exit(f"{what} failed:\n{result['text'][-3000:]}")
+        sys.exit(f"{what} failed with code {result['code']}:\n{result['text'][-3000:]}")
     return result
 
 
