@@ -350,8 +350,17 @@ def by_visit(sky):
     return out
 
 
-def findable(sky, nights=3, hours=1.5):
-    """Objects with two detections within `hours` of each other on `nights` nights."""
+def findable(sky, nights=3, hours=1.5, fastest=1.5):
+    """Objects with two detections within `hours` of each other on `nights` nights.
+
+    Pairs that are farther apart than `fastest` degrees a day do not count: no tracklet is made of
+    them without a trail.
+    """
+    unit = np.stack(
+        [np.cos(np.deg2rad(sky.detections["dec"])) * np.cos(np.deg2rad(sky.detections["ra"])),
+         np.cos(np.deg2rad(sky.detections["dec"])) * np.sin(np.deg2rad(sky.detections["ra"])),
+         np.sin(np.deg2rad(sky.detections["dec"]))], axis=1,
+    )  # fmt: skip
     day = sky.detections["visit"] // 100_000
     time = sky.detections["midpointMjdTai"]
     real = np.flatnonzero(sky.truth >= 0)
@@ -359,7 +368,8 @@ def findable(sky, nights=3, hours=1.5):
     good: dict[int, set] = {}
     for a, b in itertools.pairwise(order):
         same = sky.truth[a] == sky.truth[b] and day[a] == day[b]
-        if same and time[b] - time[a] <= hours / 24:
+        moved = np.rad2deg(np.linalg.norm(unit[a] - unit[b]))
+        if same and time[b] - time[a] <= hours / 24 and moved <= fastest * (time[b] - time[a]):
             good.setdefault(int(sky.truth[a]), set()).add(int(day[a]))
     return np.array(sorted(k for k, v in good.items() if len(v) >= nights), dtype=int)
 

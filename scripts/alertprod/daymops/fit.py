@@ -220,6 +220,90 @@ def add_energy_prior(state, weight, normal, right):
 
 
 @njit(cache=True)
+def to_state(frame, params, state):
+    """State of the parameters (a, b, g, a', b', g') in a frame at the observer.
+
+    position = O + (k + a e + b n) / g, velocity = (a' e + b' n + g' k) / g, with O, k, e, n the
+    rows of `frame`. In these the observed motion, parallax included, is nearly linear, also in
+    the inverse distance g that a short arc hardly tells.
+    """
+    a, b, g = params[0], params[1], params[2]
+    for c in range(3):
+        state[c] = frame[0, c] + (frame[1, c] + a * frame[2, c] + b * frame[3, c]) / g
+        state[c + 3] = (
+            params[3] * frame[2, c] + params[4] * frame[3, c] + params[5] * frame[1, c]
+        ) / g
+
+
+@njit(cache=True)
+def to_params(frame, state, params):
+    """Inverse of `to_state`."""
+    depth = 0.0
+    for c in range(3):
+        depth += (state[c] - frame[0, c]) * frame[1, c]
+    depth = max(depth, 1e-4)
+    for k in range(2):
+        place, speed = 0.0, 0.0
+        for c in range(3):
+            place += (state[c] - frame[0, c]) * frame[2 + k, c]
+            speed += state[c + 3] * frame[2 + k, c]
+        params[k] = place / depth
+        params[3 + k] = speed / depth
+    params[2] = 1.0 / depth
+    params[5] = 0.0
+    for c in range(3):
+        params[5] += state[c + 3] * frame[1, c] / depth
+
+
+@njit(cache=True)
+def _jacobian(frame, params, state, out):
+    """Derivative of the state by the parameters (6x6)."""
+    g = params[2]
+    for c in range(3):
+        out[c, 0] = frame[2, c] / g
+        out[c, 1] = frame[3, c] / g
+        out[c, 2] = -(state[c] - frame[0, c]) / g
+        out[c + 3, 2] = -state[c + 3] / g
+        out[c + 3, 3] = frame[2, c] / g
+        out[c + 3, 4] = frame[3, c] / g
+        out[c + 3, 5] = frame[1, c] / g
+        for j in (3, 4, 5):
+            out[c, j] = 0.0
+        out[c + 3, 0] = 0.0
+        out[c + 3, 1] = 0.0
+
+
+@njit(cache=True)
+def _transform(normal, right, jac, new_normal, new_right):
+    """Normal equations of the parameters from those of the state."""
+    for i in range(6):
+        total = 0.0
+        for k in range(6):
+            total += jac[k, i] * right[k]
+        new_right[i] = total
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(6):
+                part = 0.0
+                for m in range(6):
+                    part += normal[k, m] * jac[m, j]
+                total += jac[k, i] * part
+            new_normal[i, j] = total
+            new_normal[j, i] = total
+
+
+@njit(cache=True)
+def _cost(state, epoch, obs, use, weight, normal, right):
+    """Chi square and chi square with prior; fills the normal equations of the state."""
+    chi2 = _normal(state, epoch, obs, use, normal, right)
+    if not chi2 < 1e300:
+        return 1e300, 1e300
+    if weight > 0.0:
+        return chi2, chi2 + add_energy_prior(state, weight, normal, right)
+    return chi2, chi2
+
+
+@njit(cache=True)
 def correct(state, epoch, obs, use, weight, most, normal):
     """Levenberg-Marquardt from `state` (changed in place).
 
@@ -236,7 +320,7 @@ def correct(state, epoch, obs, use, weight, most, normal):
     most : int
         Cap on iterations.
     normal : ndarray, shape (6, 6)
-        Receives the normal matrix at the solution (with the prior).
+        Receives the normal matrix of the state at the solution (with the prior).
 
     Returns
     -------
@@ -244,57 +328,56 @@ def correct(state, epoch, obs, use, weight, most, normal):
         Without the prior; 1e300 when the start is hopeless.
     iterations : int
     """
-    right = np.empty(6)
-    damped = np.empty((6, 6))
-    delta = np.empty(6)
-    trial = np.empty(6)
-    spare = np.empty((6, 6))
-    other = np.empty(6)
-    chi2 = _normal(state, epoch, obs, use, normal, right)
-    cost = chi2
-    if weight > 0.0:
-        cost += add_energy_prior(state, weight, normal, right)
-    if not chi2 < 1e300:
-        return 1e300, 0
-    damping = 1e-4
+    right, other, params, trial = np.empty(6), np.empty(6), np.empty(6), np.empty(6)
+    delta, moved = np.empty(6), np.empty(6)
+    jac, inner, damped, spare = (
+        np.empty((6, 6)), np.empty((6, 6)), np.empty((6, 6)), np.empty((6, 6)),
+    )  # fmt: skip
+    pull = np.empty(6)
+    frame = np.empty((4, 3))
+    middle = obs[use[len(use) // 2]]
+    for c in range(3):
+        frame[0, c], frame[1, c] = middle[1 + c], middle[7 + c]
+        frame[2, c], frame[3, c] = middle[10 + c], middle[13 + c]
+    to_params(frame, state, params)
+    to_state(frame, params, state)
+    chi2, cost = _cost(state, epoch, obs, use, weight, normal, right)
+    damping = 1e-3
     count = 0
-    for _ in range(most):
+    fresh = True
+    while count < most and cost < 1e300:
         count += 1
+        if fresh:
+            _jacobian(frame, params, state, jac)
+            _transform(normal, right, jac, inner, pull)
+            fresh = False
         for i in range(6):
             for j in range(6):
-                damped[i, j] = normal[i, j]
+                damped[i, j] = inner[i, j]
             damped[i, i] *= 1.0 + damping
-        if not solve(damped, right, delta):
+        if damping > 1e10 or not solve(damped, pull, delta):
             damping = max(damping * 10.0, 1e-8)
-            if damping > 1e8:
-                break
-            continue
-        limit = 1.0
-        r = math.sqrt(state[0] ** 2 + state[1] ** 2 + state[2] ** 2)
-        size = math.sqrt(delta[0] ** 2 + delta[1] ** 2 + delta[2] ** 2)
-        if size > 0.3 * r:
-            limit = 0.3 * r / size
-        for i in range(6):
-            trial[i] = state[i] + limit * delta[i]
-        new = _normal(trial, epoch, obs, use, spare, other)
-        new_cost = new
-        if weight > 0.0 and new < 1e300:
-            new_cost += add_energy_prior(trial, weight, spare, other)
-        if new_cost < cost:
-            gain = cost - new_cost
-            state[:] = trial
-            normal[:] = spare
-            right[:] = other
-            cost, chi2 = new_cost, new
-            damping = max(damping * 0.1, 1e-12)
-            if gain < 1e-3 + 1e-7 * cost and limit == 1.0:
-                break
-        else:
-            if new_cost - cost < 1e-9 * cost:
-                break
-            damping = damping * 10.0
             if damping > 1e10:
                 break
+            continue
+        # the inverse distance at most halves or doubles in one step
+        limit = min(1.0, 0.5 * params[2] / max(abs(delta[2]), 1e-300))
+        for i in range(6):
+            trial[i] = params[i] + limit * delta[i]
+        to_state(frame, trial, moved)
+        new, new_cost = _cost(moved, epoch, obs, use, weight, spare, other)
+        if new_cost < cost:
+            gain = cost - new_cost
+            params[:], state[:], normal[:], right[:] = trial, moved, spare, other
+            cost, chi2 = new_cost, new
+            damping = max(damping * 0.1, 1e-12)
+            fresh = True
+            if gain < 1e-3 + 1e-7 * cost and limit == 1.0:
+                break
+        elif new_cost - cost < 1e-9 * cost:
+            break
+        else:
+            damping *= 10.0
     return chi2, count
 
 

@@ -3,8 +3,9 @@
 A wrong range by dr displaces a tracklet at the reference epoch by about dr times the angle that
 phase and sky motion sweep in half a window, while the clustering radius grows with the geocentric
 distance: so the steps grow in proportion to the distance beyond the Earth's orbit. A wrong range
-rate is nearly harmless (its two effects cancel), so a few values suffice. Rates are limited to
-bound orbits that are likely at each range.
+rate is nearly harmless (its two effects cancel), so a few values suffice; they reach out to the
+rates of eccentric orbits, because objects seen at one end of the window are far from the reference
+epoch. The fit that follows converges from hypotheses that are wrong by an astronomical unit.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from alertprod.core.kepler import GM_SUN
 # (first range, last range [au], relative step in range beyond the Earth, range rates as fractions
 # of the circular speed)
 ZONES = {
-    "near": (1.02, 1.45, 0.16, (-0.45, -0.28, -0.14, 0.0, 0.14, 0.28, 0.45)),
-    "main": (1.45, 4.4, 0.075, (-0.2, -0.07, 0.07, 0.2)),
+    "near": (1.02, 1.45, 0.18, (-0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6)),
+    "main": (1.45, 4.4, 0.12, (-0.6, -0.35, -0.15, 0.0, 0.15, 0.35, 0.6)),
     "outer": (4.4, 12.0, 0.09, (-0.1, 0.1)),
     "distant": (12.0, 80.0, 0.16, (0.0,)),
 }

@@ -20,11 +20,11 @@ DEFAULTS = {
     "min_nights": 3,
     "min_detections": 6,
     "zones": None,  # of hypotheses; None: all of `hypotheses.ZONES`
-    "cluster_radius_km": 2.0e5,  # at a geocentric distance of 1 au
+    "cluster_radius_km": 1.7e5,  # at a geocentric distance of 1 au
     "max_cluster": 400,
     "excess_speed_km_s": 0.0,  # at infinity; some tens to link interstellar objects
     "min_distance_au": 0.02,
-    "linear_rms_arcsec": 40.0,
+    "linear_rms_arcsec": 10.0,
     "max_chi": 2.0,  # largest reduced chi of a linkage
     "secure_chi": 1.6,
     "gate_sigma": 4.5,

@@ -104,6 +104,50 @@ def _linear_fit(rows, value, keep, delta, after):
 
 
 @njit(cache=True)
+def _nearest_that_fit(rows, value, group, count, limit, keep, delta, after):
+    """Keep the longest run of tracklets, nearest first, that one linear step explains.
+
+    The tracklets of one object lie close together in the cluster even when strangers outnumber
+    them. Returns how many tracklets are kept; 0 if not even three.
+    """
+    best = 0
+    for m in range(3, count + 1):
+        for k in range(len(group)):
+            keep[2 * k] = keep[2 * k + 1] = group[k] < m
+        if _linear_fit(rows, value, keep, delta, after) < limit * limit:
+            best = m
+        elif m > best + 2:
+            break
+    for k in range(len(group)):
+        keep[2 * k] = keep[2 * k + 1] = group[k] < best or best == 0
+    return best
+
+
+@njit(cache=True)
+def _drop_worst(rows, value, group, count, limit, keep, delta, after):
+    """Drop the tracklet with the largest residuals until one linear step explains the rest."""
+    left = count
+    while True:
+        if _linear_fit(rows, value, keep, delta, after) < limit * limit:
+            return left
+        if left <= 3:
+            return 0
+        worst, which = -1.0, -1
+        for c in range(count):
+            s, m = 0.0, 0
+            for k in range(len(group)):
+                if group[k] == c and keep[2 * k]:
+                    s += after[2 * k] ** 2 + after[2 * k + 1] ** 2
+                    m += 1
+            if m and s / m > worst:
+                worst, which = s / m, c
+        for k in range(len(group)):
+            if group[k] == which:
+                keep[2 * k] = keep[2 * k + 1] = False
+        left -= 1
+
+
+@njit(cache=True)
 def seed_orbit(state, epoch, obs, chosen, count, trk_start, trk_det, rules, use):
     """Fit the chosen tracklets, dropping the worst ones; state is changed in place.
 
@@ -129,28 +173,11 @@ def seed_orbit(state, epoch, obs, chosen, count, trk_start, trk_det, rules, use)
     delta = np.empty(6)
     if not _linear_rows(state, epoch, obs, dets, rows, value):
         return 0
-    left = count
-    limit = rules[0]
-    while True:
-        square = _linear_fit(rows, value, keep, delta, after)
-        if square < limit * limit:
-            break
-        if left <= 3:
-            return 0
-        worst, which = -1.0, -1
-        for c in range(count):
-            s, m = 0.0, 0
-            for k in range(total):
-                if group[k] == c and keep[2 * k]:
-                    s += after[2 * k] ** 2 + after[2 * k + 1] ** 2
-                    m += 1
-            if m and s / m > worst:
-                worst, which = s / m, c
-        for k in range(total):
-            if group[k] == which:
-                keep[2 * k] = False
-                keep[2 * k + 1] = False
-        left -= 1
+    left = _nearest_that_fit(rows, value, group, count, rules[0], keep, delta, after)
+    if left == 0:
+        left = _drop_worst(rows, value, group, count, rules[0], keep, delta, after)
+    if left == 0:
+        return 0
     return _nonlinear_seed(state, epoch, obs, dets, group, keep, left, rules, use)
 
 
