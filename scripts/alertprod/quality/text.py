@@ -79,9 +79,9 @@ def _counts(summary: dict[str, Any]) -> list[str]:
 
 
 def _durations(durations: list[dict]) -> list[str]:
-    lines = [f"  {'rule':<22}{'jobs':>7}{'median s':>10}{'CPU s':>10}{'peak MB':>10}"]
+    lines = [f"  {'rule':<22}{'jobs':>7}{'median s':>10}{'total s':>10}{'peak MB':>10}"]
     lines += [
-        f"  {row['rule']:<22}{row['jobs']:>7}{row['median_s']:>10.2f}{row['cpu_s']:>10.1f}"
+        f"  {row['rule']:<22}{row['jobs']:>7}{row['median_s']:>10.2f}{row['total_s']:>10.1f}"
         f"{row['peak_mb']:>10.0f}"
         for row in durations
     ]

@@ -147,7 +147,6 @@ def test_durations_come_from_the_benchmark_files(tmp_path):
             "jobs": 2,
             "median_s": 3.0,
             "total_s": 6.0,
-            "cpu_s": 0.0,
             "peak_mb": 400.0,
         }
     ]
