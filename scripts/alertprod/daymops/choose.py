@@ -79,7 +79,7 @@ def pack_exactly(group) -> list[dict]:
     import pulp
 
     problem = pulp.LpProblem("linkages", pulp.LpMaximize)
-    pick = [pulp.LpVariable(f"x{k}", cat="Binary") for k in range(len(group))]
+    pick = [problem.add_variable(f"x{k}", 0, 1, cat="Integer") for k in range(len(group))]
     # a hair of order makes the optimum unique
     problem += pulp.lpSum(
         (round(link["quality"], 6) + 1e-7 * (len(group) - k)) * x
@@ -92,11 +92,20 @@ def pack_exactly(group) -> list[dict]:
     for rivals in {tuple(sorted(v.name for v in u)): u for u in users.values()}.values():
         if len(rivals) > 1:
             problem += pulp.lpSum(rivals) <= 1
-    status = problem.solve(pulp.PULP_CBC_CMD(msg=False, threads=1, timeLimit=60))
+    status = problem.solve(_solver())
     if status != pulp.LpStatusOptimal:
         log.warning("no proven optimum among %d linkages; chosen greedily", len(group))
         return pack_greedily(group)
     return [link for link, x in zip(group, pick, strict=True) if x.value() > 0.5]
+
+
+def _solver():
+    """CBC as PuLP ships it, one thread; by its path, the one way that PuLP 3 and 4 share."""
+    import pulp
+    from pulp.apis import coin_api
+
+    path = getattr(coin_api, "pulp_cbc_path", None) or "cbc"
+    return pulp.COIN_CMD(path=path, msg=False, threads=1, timeLimit=60)
 
 
 def pack_greedily(group) -> list[dict]:

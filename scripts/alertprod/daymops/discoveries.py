@@ -286,7 +286,7 @@ def identify(linkages, fitted, before, options):
 
 def _merge(fitted, same, before, night):
     """Update the orbits that were found again, append the new ones."""
-    n, m = len(fitted["linkageId"]), tables.n_rows(before)
+    n = len(fitted["linkageId"])
     out = {name: column.copy() for name, column in before.items()}
     for k in np.flatnonzero(same >= 0):
         row = same[k]
@@ -306,11 +306,10 @@ def _merge(fitted, same, before, night):
         return out
     day = (date(night // 10_000, night // 100 % 100, night % 100) - ids.FIRST_DAY).days
     # a night has one run of names, also when it is fitted again with more data
-    used = int(np.sum(before["discoveryNight"] == night)) if m else 0
-    names = [
-        "A" + designations.base62(day, 3) + designations.base62(used + k, 4)
-        for k in range(len(new))
-    ]
+    stem = "A" + designations.base62(day, 3)
+    taken = [designations.from_base62(n[4:]) for n in before["designation"] if n[:4] == stem]
+    used = max(taken, default=-1) + 1
+    names = [stem + designations.base62(used + k, 4) for k in range(len(new))]
     fresh = {name: column[new] for name, column in fitted.items()}
     fresh |= {
         "designation": np.array(names, dtype=object),

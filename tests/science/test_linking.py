@@ -1,0 +1,66 @@
+"""Linking and orbits on simulated windows of two weeks: the figures that may not move down."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.science
+SEEDS = (1, 2, 3)
+
+
+def load(root, name):
+    sys.path.insert(0, str(root / "benchmarks"))
+    try:
+        spec = importlib.util.spec_from_file_location(name, root / "benchmarks" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.fixture(scope="module")
+def figures(root):
+    """Figures of each seed on a quarter of the benchmark's field, and of the sum."""
+    moving_sky, linking = load(root, "moving_sky"), load(root, "linking")
+    linking.warm()
+    out = []
+    for seed in SEEDS:
+        sky = moving_sky.simulate(seed, half=(5.0, 5.0))
+        out.append(linking.measure(sky, with_orbits=True))
+    return out
+
+
+def fraction(figures, names):
+    found = sum(f["by_class"].get(n, (0, 0))[0] for f in figures for n in names)
+    wanted = sum(f["by_class"].get(n, (0, 0))[1] for f in figures for n in names)
+    assert wanted > 0
+    return found / wanted
+
+
+def test_completeness_and_purity(figures):
+    every = [n for f in figures for n in f["by_class"]]
+    assert fraction(figures, set(every)) >= 0.995
+    assert fraction(figures, ["main"]) >= 0.998
+    assert fraction(figures, ["neo"]) >= 0.97
+    assert fraction(figures, ["tno", "trojan"]) >= 0.90
+    assert min(f["pure"] for f in figures) >= 0.99
+
+
+def test_cost(figures):
+    # a third of what heliolinx takes for its 244,709 detections is 69 s
+    for f in figures:
+        assert f["tracklets_s"] + f["linking_s"] < 69 * f["detections"] / 244_709
+        assert f["memory_mb"] < 1500
+
+
+def test_orbits(figures):
+    for f in figures:
+        assert f["poor"] <= 0.005 * f["orbits"]
+        assert f["rms_over_expected"] == pytest.approx(1.0, abs=0.03)
+        assert f["orbit_ms"] <= 10.0
+        assert 4.3 < f["mahalanobis_median"] < 6.5
+    assert np.mean([f["a_within_1pct"]["main"] for f in figures]) >= 0.90

@@ -1,0 +1,49 @@
+"""A small simulated sky, made by the benchmark's generator (N-body, astropy; nothing of ours)."""
+
+import importlib.util
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def moving_sky(root):
+    """The generator module of the benchmarks."""
+    if "moving_sky" not in sys.modules:
+        path = root / "benchmarks" / "moving_sky.py"
+        spec = importlib.util.spec_from_file_location("moving_sky", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["moving_sky"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["moving_sky"]
+
+
+@pytest.fixture(scope="session")
+def small_sky(moving_sky):
+    """Some thirty objects in nine square degrees over ten nights."""
+    return moving_sky.simulate(
+        seed=5, nights=10, half=(1.5, 1.5), lost=(4,),
+        counts={"main": 500, "tno": 50, "trojan": 50},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def nights(moving_sky, small_sky):
+    """Associations of each night: {night: [table per visit]}."""
+    return moving_sky.by_visit(small_sky)
+
+
+@pytest.fixture(scope="session")
+def tracklets(nights):
+    """Tracklet tables of all nights."""
+    from alertprod.daymops import make_tracklets
+
+    return [make_tracklets(tables, config={}) for tables in nights.values()]
+
+
+@pytest.fixture(scope="session")
+def linkages(tracklets):
+    """Linkages over all nights."""
+    from alertprod.daymops import link_tracklets
+
+    return link_tracklets(tracklets, config={})

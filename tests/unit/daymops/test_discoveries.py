@@ -1,0 +1,147 @@
+"""Orbits of linkages: true, named, cumulative, and reported in the MPC's format."""
+
+import numpy as np
+import pytest
+
+from alertprod.core import orbits as conics
+from alertprod.core import tables
+from alertprod.core.errors import BadInput
+from alertprod.daymops import ades, discoveries, fit_orbits, report, report_discoveries
+
+
+@pytest.fixture(scope="module")
+def found(linkages, tracklets):
+    return fit_orbits(linkages, tracklets, None, config={})
+
+
+def test_orbits_are_those_of_the_truth(moving_sky, small_sky, linkages, found):
+    owner = dict(zip(small_sky.detections["diaSourceId"].tolist(), small_sky.truth, strict=True))
+    of = np.array([owner[i] for i in found["firstDiaSourceId"].tolist()])
+    states = np.stack([found[c] for c in discoveries.STATE], axis=-1)
+    # carry the truth to the epoch of the fits by two-body motion: days only, far from the Earth
+    from alertprod.core import kepler
+
+    truth = kepler.propagate(small_sky.states[of], found["epochMjdTdb"] - small_sky.epoch)
+    covariance = np.zeros((len(of), 6, 6))
+    for name, (i, j) in zip(discoveries.COVARIANCE, discoveries.UPPER, strict=True):
+        covariance[:, i, j] = covariance[:, j, i] = found[name]
+    good = found["quality"] == "good"
+    delta = (states - truth)[good]
+    pull = np.array(
+        [d @ np.linalg.solve(c, d) for d, c in zip(delta, covariance[good], strict=True)]
+    )
+    assert good.sum() > 7
+    assert 2.5 < np.median(pull) < 11.0  # 5.35 for six Gaussian components
+    main = (small_sky.kind[of] == 0) & good
+    assert set(found["orbitClass"][main]) <= {"MBA", "Mars-crosser", "Hungaria", "Hilda"}
+    assert np.all(found["arc"] > 1.0)
+
+
+def test_distant_objects_are_bounded_and_say_so(small_sky, found):
+    distant = found["orbitClass"] == "TNO"
+    assert distant.any()
+    assert set(found["quality"][distant]) <= {"bounded", "good"}
+    assert np.all(found["e"][distant] < 1.0)
+
+
+def test_the_next_night_keeps_names_and_adds_only_what_is_new(linkages, tracklets, found):
+    again = fit_orbits(linkages, tracklets, found, config={})
+    assert again["designation"].tolist() == found["designation"].tolist()
+    assert set(again["status"]) == {"kept"}
+    half = tables.take(found, np.arange(tables.n_rows(found)) % 2 == 0)
+    more = fit_orbits(linkages, tracklets, half, config={})
+    assert more["designation"][: len(half["H"])].tolist() == half["designation"].tolist()
+    assert len(set(more["designation"])) == tables.n_rows(more) == tables.n_rows(found)
+    assert np.sum(more["status"] == "new") == tables.n_rows(found) - tables.n_rows(half)
+
+
+def test_nothing_linked_leaves_the_orbits_as_they_were(tracklets, found):
+    same = fit_orbits(tables.empty("linkages"), tracklets, found, config={})
+    assert same["designation"].tolist() == found["designation"].tolist()
+    assert tables.n_rows(fit_orbits(tables.empty("linkages"), [], None, config={})) == 0
+
+
+def test_names_fit_the_mpc_and_identifiers_are_unique(found):
+    assert all(len(name) == 8 for name in found["designation"])
+    assert len(set(found["ssObjectId"].tolist())) == tables.n_rows(found)
+    assert np.all(found["ssObjectId"] > 0)
+
+
+def test_absurd_orbits_are_not_called_good():
+    states = conics.elements_to_states(
+        np.array([[2.5, 0.1, 5, 0, 0, 6e4], [0.01, 0.99, 5, 0, 0, 6e4], [1.0, 60.0, 5, 0, 0, 6e4],
+                  [1.3, 6.1, 175, 0, 0, 6e4], [0.3, 0.2, 5, 0, 0, 6e4]]), 6e4,
+    )  # fmt: skip
+    elements = conics.states_to_elements(states, 6e4)
+    assert discoveries._sane(states, elements).tolist() == [True, False, False, True, False]
+
+
+CLASSES = [
+    (2.2, 0.15, 5, "MBA"), (1.0, 0.5, 5, "NEO"), (5.0, 0.04, 8, "Trojan"), (42, 0.05, 2, "TNO"),
+    (1.5, 0.3, 5, "Mars-crosser"), (10, 0.3, 8, "Centaur"), (1.3566, 6.1, 175, "hyperbolic"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("q", "e", "incl", "name"), CLASSES)
+def test_classes(q, e, incl, name):
+    assert discoveries.orbit_class(q, e, incl) == name
+
+
+def validate(text, tmp_path, monkeypatch):
+    """The words of the official validator about a file."""
+    from ades import psvtoxml, valsubmit
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.psv").write_text(text)
+    if text.startswith("#"):
+        psvtoxml.psvtoxml("x.psv", "x.xml", psvencoding="UTF-8", xmlencoding="UTF-8")
+    else:
+        (tmp_path / "x.xml").write_text(text)
+    valsubmit.valsubmit("x.xml")
+    return (tmp_path / "valsubmit.file").read_text()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_report_passes_the_official_validator(found, linkages, tmp_path, monkeypatch):
+    text = report_discoveries(found, linkages, config={})
+    assert "submit is OK" in validate(text, tmp_path, monkeypatch)
+    options = report.DEFAULTS
+    xml = ades.write_xml(report.new_records(found, linkages, options), options)
+    assert "submit is OK" in validate(xml, tmp_path, monkeypatch)
+    # and the validator does refuse
+    assert "submit is OK" not in validate(
+        xml.replace("<stn>X05</stn>", "<stn>X5</stn>"), tmp_path, monkeypatch
+    )
+
+
+def test_times_are_utc_and_every_detection_of_a_new_object_is_reported(found, linkages):
+    from astropy.time import Time
+
+    rows = report.new_records(found, linkages, report.DEFAULTS)
+    assert len(rows) == found["nObs"].sum()
+    by_id = dict(zip(linkages["diaSourceId"].tolist(), linkages["midpointMjdTai"], strict=True))
+    for row in rows[:5]:
+        told = Time(row["obsTime"].rstrip("Z"), scale="utc").tai.mjd
+        assert abs(told - by_id[int(row["obsSubID"])]) * 86400 < 6e-4
+
+
+def test_nothing_new_gives_an_empty_report(found, linkages):
+    old = found | {"status": np.full(tables.n_rows(found), "kept", dtype=object)}
+    assert report_discoveries(old, linkages, config={}) == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [({"astrometric_catalogue": "Gaiaxx"}, "Gaiaxx"), ({"obscode": "QQ9"}, "QQ9")],
+)
+def test_what_the_schema_lets_pass_is_refused_here(found, linkages, option, word):
+    with pytest.raises(BadInput, match=word):
+        report_discoveries(found, linkages, config=option)
+
+
+def test_long_names_and_detections_reported_twice_are_refused():
+    record = {"trkSub": "A1V30000", "obsSubID": "1", "stn": "X05"}
+    with pytest.raises(BadInput, match="twice"):
+        ades.check([record, dict(record)], report.DEFAULTS)
+    with pytest.raises(BadInput, match="trkSub"):
+        ades.check([record | {"trkSub": "A1V300001"}], report.DEFAULTS)
