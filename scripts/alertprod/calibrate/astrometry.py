@@ -109,11 +109,14 @@ def solve_astrometry(
         )
     crpix = ((shape[1] - 1) / 2, (shape[0] - 1) / 2)
     star, ref = bright[found.measured], found.predicted
-    wcs = fit_wcs(
-        stars.x[star], stars.y[star], reference.ra[ref], reference.dec[ref],
-        np.ones(len(star)), crpix=crpix, order=1,
-    )  # fmt: skip
-    return refine(stars, reference, wcs, shape, config)
+    try:
+        wcs = fit_wcs(
+            stars.x[star], stars.y[star], reference.ra[ref], reference.dec[ref],
+            np.ones(len(star)), crpix=crpix, order=1,
+        )  # fmt: skip
+        return refine(stars, reference, wcs, shape, config)
+    except np.linalg.LinAlgError as error:
+        raise Rejected(f"no WCS: {len(star)} matched stars fix no plane ({error})") from None
 
 
 def refine(stars: Star, reference: Reference, wcs: Wcs, shape, config: dict) -> Solution:

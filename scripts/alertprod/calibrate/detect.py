@@ -14,6 +14,7 @@ import sep
 from numba import njit
 
 from alertprod.core.background import estimate_background
+from alertprod.core.errors import Rejected
 from alertprod.core.exposure import Background
 from alertprod.core.masks import bits
 
@@ -94,16 +95,19 @@ def find_sources(image, mask, config: dict) -> Detections:
 def _extract(image, dead, rms: Background, config: dict):
     sep.set_extract_pixstack(max(PIXEL_STACK, image.size // 4))
     sep.set_sub_object_limit(8192)
-    return sep.extract(
-        image,
-        float(config["threshold"]),
-        err=rms.image(),
-        mask=dead,
-        minarea=int(config["min_pixels"]),
-        filter_type="conv",
-        deblend_cont=0.002,
-        segmentation_map=True,
-    )
+    try:
+        return sep.extract(
+            image,
+            float(config["threshold"]),
+            err=rms.image(),
+            mask=dead,
+            minarea=int(config["min_pixels"]),
+            filter_type="conv",
+            deblend_cont=0.002,
+            segmentation_map=True,
+        )
+    except Exception as error:  # sep raises nothing finer
+        raise Rejected(f"the detection of sources gave up: {error}") from None
 
 
 def _sorted(image, background, rms, objects, segments) -> Detections:

@@ -190,7 +190,7 @@ def _vote(mx, my, px, py, shape, search: Search):
     scales = _steps(search.scale, cell / reach)
     side = int(np.ceil(2 * search.shift / cell)) + 3
     cx, cy = px - centre[0], py - centre[1]
-    peaks = []
+    peaks: list[tuple] = []
     for angle in angles:
         cos, sin = np.cos(angle), np.sin(angle)
         for scale in scales:
