@@ -13,6 +13,7 @@ from numba import njit
 
 from alertprod.core.detect import Peaks
 from alertprod.core.photometry import fit_position
+from alertprod.core.psfmodel import render
 from alertprod.sources.dipole import fit_dipole
 from alertprod.sources.shapes import adaptive_moments, elongation
 from alertprod.sources.trail import fit_trail
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 SAME_PLACE_FWHM = 0.5
 FWHM_TO_MOMENT = 1.0 / (8.0 * np.log(2.0))
+BLOB_WIDTH = 3.0
+"""Width, in that of the PSF, of the blob that tells broad residuals from sources."""
+
 DIPOLE_CHI2 = 1.5
 """A lone peak with a higher reduced chi-square is tried as a dipole too."""
 
@@ -38,8 +42,9 @@ class Candidates:
         ``y`` are the source's position.
     moments, psf_moments : float64, shape (n, 4)
         ixx, iyy, ixy [px^2] and 1 where they settled.
-    spike : float64
-        Chi-square that one or two pixels explain, over what the PSF explains.
+    spike, broad : float64
+        Chi-square that one or two pixels explain, and that a blob of three times the PSF's width
+        explains, over what the PSF explains.
     trails, dipoles : dict of int -> dict
         Fits by row, accepted ones with ``accepted`` True.
     """
@@ -49,6 +54,7 @@ class Candidates:
     moments: np.ndarray
     psf_moments: np.ndarray
     spike: np.ndarray
+    broad: np.ndarray
     trails: dict[int, dict] = field(default_factory=dict)
     dipoles: dict[int, dict] = field(default_factory=dict)
 
@@ -65,6 +71,7 @@ class Candidates:
             self.moments[rows],
             self.psf_moments[rows],
             self.spike[rows],
+            self.broad[rows],
             {new[k]: v for k, v in self.trails.items() if k in new},
             {new[k]: v for k, v in self.dipoles.items() if k in new},
         )
@@ -102,7 +109,7 @@ def fit_candidates(frame: Frame, peaks: Peaks) -> Candidates:
     )
     moments = np.full((len(peaks), 4), np.nan)
     psf_moments = np.full((len(peaks), 4), np.nan)
-    spike = np.full(len(peaks), np.nan)
+    spike, broad = np.full(len(peaks), np.nan), np.full(len(peaks), np.nan)
     start = FWHM_TO_MOMENT * frame.fwhm**2
     for k in range(len(peaks)):
         x, y, sign = point["x"][k], point["y"][k], np.sign(peaks.snr[k])
@@ -113,7 +120,8 @@ def fit_candidates(frame: Frame, peaks: Peaks) -> Candidates:
         psf_moments[k] = adaptive_moments(kernel, np.ones_like(kernel), 0.0, 0.0, start)
         explained = (point["flux"][k] / point["fluxErr"][k]) ** 2
         spike[k] = _sharpest(sign * window[0], window[1], window[2]) / explained
-    return Candidates(peaks, point, moments, psf_moments, spike)
+        broad[k] = _broadness(kernel, window, dx, dy, BLOB_WIDTH**2 * start)
+    return Candidates(peaks, point, moments, psf_moments, spike, broad)
 
 
 @njit(cache=True)
@@ -131,6 +139,30 @@ def _sharpest(data, weight, noise):
             if i + 1 < m:
                 best = max(best, own + _gain(data, weight, noise, j, i + 1))
     return best
+
+
+@njit(cache=True)
+def _broadness(kernel, window, x, y, variance):
+    """Return what a round Gaussian of a variance [px^2] explains, over what the PSF explains.
+
+    With equal weights: under a bright source's own noise the wings would decide.
+    """
+    m = window.shape[1]
+    psf = np.empty((3, m, m))
+    render(kernel, x, y, False, psf)
+    blob_d, blob_2, psf_d, psf_2 = 0.0, 0.0, 0.0, 0.0
+    for j in range(m):
+        for i in range(m):
+            if window[1, j, i] <= 0:
+                continue
+            value = np.exp(-0.5 * ((i - m // 2 - x) ** 2 + (j - m // 2 - y) ** 2) / variance)
+            blob_d += value * window[0, j, i]
+            blob_2 += value * value
+            psf_d += psf[0, j, i] * window[0, j, i]
+            psf_2 += psf[0, j, i] ** 2
+    if not (blob_2 > 0 and psf_d**2 > 0):
+        return np.nan
+    return (blob_d**2 / blob_2) / (psf_d**2 / psf_2)
 
 
 @njit(cache=True)
@@ -152,7 +184,7 @@ def find_trails(frame: Frame, found: Candidates) -> Candidates:
         if not (keep[row] and poor[row] and abs(found.peaks.snr[row]) >= config["min_snr"]):
             continue
         guess = _trail_guess(frame, found, row)
-        if guess is None or guess[2] < config["min_elongation"]:
+        if guess is None or not guess[2] >= config["min_elongation"]:
             continue
         x, y, _, angle, length = guess
         fit = fit_trail(frame, x, y, max(length, 1.0), angle)
@@ -183,8 +215,11 @@ def _trail_guess(frame: Frame, found: Candidates, row: int):
     """Return x, y, elongation, angle, length from the footprint or, if it is small, the moments."""
     x, y = found.point["x"][row], found.point["y"][row]
     psf = found.psf_moments[row]
+    if psf[3] != 1:
+        # a PSF without moments (noisy, very sharp): a Gaussian of its width will do for a guess
+        psf = np.array([1.0, 1.0, 0.0, 1.0]) * FWHM_TO_MOMENT * frame.fwhm**2
     best = None
-    if found.moments[row, 3] == 1 and psf[3] == 1:
+    if found.moments[row, 3] == 1:
         ratio, angle, length = elongation(*found.moments[row, :3], psf[:3])
         best = (x, y, float(ratio), float(angle), float(length))
     pixels = found.peaks.footprint_pixels(found.peaks.footprint[row]).astype(np.float64)
@@ -262,19 +297,20 @@ def _opposite(frame: Frame, x: float, y: float, flux: float) -> tuple[float, flo
 
 
 def drop_unreal(frame: Frame, found: Candidates) -> Candidates:
-    """Drop what is sharper than the PSF and what no model explains."""
+    """Drop what is sharper or broader than the PSF, and what no model explains."""
     config = frame.config
     explained = np.square(found.point["flux"] / found.point["fluxErr"])
     single = ~found.accepted(found.trails) & ~found.accepted(found.dipoles)
-    margin = config["spike_margin"]
-    spikes = single & (found.spike * explained > explained + margin)
-    messy = found.chi2_excess(config["psf_error"]) > config["max_chi2"]
-    failed = ~np.isfinite(explained)
-    log.info(
-        "of %d candidates %d are sharper than the PSF, %d fit no model, %d have too few pixels",
-        len(found),
-        spikes.sum(),
-        (messy & ~spikes).sum(),
-        failed.sum(),
-    )
-    return found.take(~(spikes | messy | failed))
+    verdicts = {
+        "have too few pixels": ~np.isfinite(explained),
+        "are sharper than the PSF": single
+        & (found.spike * explained > explained + config["spike_margin"]),
+        "are broader than the PSF": single
+        & (found.broad * explained > explained + config["broad_margin"]),
+        "fit no model": found.chi2_excess(config["psf_error"]) > config["max_chi2"],
+    }
+    keep = np.ones(len(found), dtype=bool)
+    for verdict, rows in verdicts.items():
+        log.info("%d of %d candidates %s", (rows & keep).sum(), len(found), verdict)
+        keep &= ~rows
+    return found.take(keep)
