@@ -42,6 +42,11 @@ class Basis:
         raw = self.rows[:, :, None] * self.columns[:, None, :]
         return raw - self.sums[:, None, None] * raw[0]
 
+    def gram(self) -> np.ndarray:
+        """Return the scalar products of the functions: float64, shape (n, n)."""
+        flat = self.images().reshape(len(self), -1)
+        return flat @ flat.T
+
 
 def make_basis(sigmas, degrees, half: int) -> Basis:
     """Build the basis.

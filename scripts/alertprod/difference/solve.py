@@ -18,6 +18,7 @@ from alertprod.difference.basis import Basis
 from alertprod.difference.stamps import Stamps
 
 CHUNK = 64  # stamps at a time: keeps the design matrices in the cache
+FORGIVEN = 2.5  # times the usual error of the model may a bright star be off
 BRIGHT = 20.0  # signal-to-noise per pixel, averaged over a stamp, that shows errors of the model
 
 
@@ -96,8 +97,8 @@ def fit_kernel(stamps: Stamps, basis: Basis, shape: tuple[int, int], config: dic
         orders = orders_for(int(keep.sum()), config)
         layout = _Layout(basis, shape, *orders)
         solution, condition = _solve(stamps, designs, keep, layout, floor)
-        chi2, ratio, ratio_error, excess = _inspect(stamps, designs, layout, solution, floor)
-        kept = keep & _follow(chi2, ratio, ratio_error, keep, float(config["clip_sigma"]))
+        ratio, ratio_error, sums = _inspect(stamps, designs, layout, solution, floor)
+        kept = keep & _follow(sums, ratio, ratio_error, keep, float(config["clip_sigma"]))
         if np.array_equal(kept, keep):
             break
         keep = kept
@@ -110,8 +111,12 @@ def fit_kernel(stamps: Stamps, basis: Basis, shape: tuple[int, int], config: dic
         int(keep.sum()),
         len(stamps),
         condition,
-        float(np.median(chi2[keep])),
-        noise_floor(excess[keep], config),
+        float(np.median(sums[keep, 0] / sums[keep, 1])),
+        float(
+            np.clip(
+                model_error(sums[keep])[1], config["noise_floor_min"], config["noise_floor_max"]
+            )
+        ),
     )
 
 
@@ -198,11 +203,12 @@ def _weights(stamps: Stamps, index: np.ndarray, floor: float) -> np.ndarray:
 def _solve(stamps: Stamps, designs: list, keep: np.ndarray, layout: _Layout, floor: float):
     """Accumulate and solve the normal equations; returns the solution and the condition."""
     matrix, vector = np.zeros((layout.n, layout.n)), np.zeros(layout.n)
-    shapes = layout.basis.images().reshape(len(layout.basis), -1)
-    gram = np.pad(shapes @ shapes.T, ((0, 1), (0, 1)))
+    gram = np.pad(layout.basis.gram(), ((0, 1), (0, 1)))
     noise = np.zeros_like(matrix)
     for chunk, designed in enumerate(designs):
         index = chunk * CHUNK + np.flatnonzero(keep[chunk * CHUNK : (chunk + 1) * CHUNK])
+        if not len(index):
+            continue
         design = designed[index - chunk * CHUNK].astype(np.float64)
         weights = _weights(stamps, index, floor)
         weighted = design * weights[:, :, None]
@@ -247,10 +253,11 @@ def _undo_attenuation(share: np.ndarray) -> np.ndarray:
 
 
 def _inspect(stamps: Stamps, designs: list, layout: _Layout, solution, floor: float):
-    """Chi-square, flux ratio and its error, and excess residual of every stamp."""
+    """Flux ratio and its error of every stamp, and the sums for `model_error`."""
     n = len(stamps)
-    chi2, ratio, ratio_error = np.full(n, np.inf), np.zeros(n), np.ones(n)
-    excess = np.full(n, np.nan)
+    ratio, ratio_error = np.zeros(n), np.ones(n)
+    sums = np.zeros((n, 3))
+    gram = layout.basis.gram()
     for chunk, designed in enumerate(designs):
         index = np.arange(chunk * CHUNK, chunk * CHUNK + len(designed))
         design = designed.astype(np.float64)
@@ -258,50 +265,57 @@ def _inspect(stamps: Stamps, designs: list, layout: _Layout, solution, floor: fl
         model = np.matmul(design[:, :, :-1], local[:, :-1, None])[:, :, 0]
         data = stamps.fixed[index].reshape(len(index), -1) - local[:, -1:]
         weights = _weights(stamps, index, floor)
-        chi2[index] = (weights * (data - model) ** 2).sum(1) / np.maximum((weights > 0).sum(1), 1)
-        norm = np.maximum((weights * model**2).sum(1), 1e-300)
+        # The squared model holds the squared noise of the convolved image too.
+        power = np.einsum("ni,ij,nj->n", local[:, :-1], gram, local[:, :-1])
+        noise = stamps.moving_variance[index] * power * weights.sum(1)
+        norm = np.maximum((weights * model**2).sum(1) - noise, 1e-300)
         ratio[index], ratio_error[index] = (weights * model * data).sum(1) / norm, norm**-0.5
         variance = stamps.variance[index].reshape(len(index), -1)
         seen = weights > 0
-        square = np.where(seen, model**2, 0.0).sum(1)
-        noise = np.where(seen, variance, 0.0).sum(1)
-        left = np.where(seen, (data - model) ** 2 - variance, 0.0).sum(1)
-        # Only where the photon noise is too small to hide an error of the model.
-        bright = square > BRIGHT**2 * noise
-        excess[index[bright]] = left[bright] / square[bright]
-    return chi2, ratio, ratio_error, excess
+        for k, values in enumerate(((data - model) ** 2, variance, model**2)):
+            sums[index, k] = np.where(seen, values, 0.0).sum(1)
+    return ratio, ratio_error, sums
 
 
-def noise_floor(excess: np.ndarray, config: dict) -> float:
-    """Fractional error of the model: what photon noise leaves unexplained at bright stars.
+def model_error(sums: np.ndarray) -> tuple[float, float]:
+    """Measure noise and error of the model from the residuals of stars.
 
     Parameters
     ----------
-    excess : float64, shape (n,)
-        Per star: summed squared residual less its expectation, over the summed squared model;
-        NaN for faint stars.
-    config : dict
-        ``noise_floor_min``, ``noise_floor_max``.
+    sums : float64, shape (n, 3)
+        Per star: sums of squared residuals, variance, squared model.
 
     Returns
     -------
-    float
-        Root of the mean without the highest tenth, within the limits.
+    usual : float
+        Mean squared pull of faint stars: one, or less because the convolution smooths the noise
+        of the image that is convolved.
+    floor : float
+        Fractional error of the model: the root of the median of what noise leaves unexplained at
+        stars bright enough to show it; 0 when there are fewer than three.
     """
-    low, high = float(config["noise_floor_min"]), float(config["noise_floor_max"])
-    known = np.sort(excess[np.isfinite(excess)])
-    if len(known) < 3:
-        return low
-    mean = float(np.mean(known[: max(3, int(0.9 * len(known)))]))
-    return float(np.clip(np.sqrt(max(mean, 0.0)), low, high))
+    residual, noise, square = sums[sums[:, 1] > 0].T
+    bright = square > BRIGHT**2 * noise
+    faint = ~bright if not bright.all() else bright
+    usual = float(np.median(residual[faint] / noise[faint])) if len(noise) else 1.0
+    if bright.sum() < 3 or bright.all():
+        return usual, 0.0
+    excess = np.median((residual - usual * noise)[bright] / square[bright])
+    return usual, float(np.sqrt(max(excess, 0.0)))
 
 
-def _follow(chi2, ratio, ratio_error, keep, clip: float) -> np.ndarray:
-    """Say which stars follow the common kernel: shape by chi-square, brightness by ratio."""
-    log_chi2 = np.log(np.maximum(chi2, 1e-12))
-    middle = np.median(log_chi2[keep])
-    width = max(1.4826 * float(np.median(np.abs(log_chi2[keep] - middle))), 0.05)
+def _follow(sums, ratio, ratio_error, keep, clip: float) -> np.ndarray:
+    """Say which stars follow the common kernel: shape by residuals, brightness by ratio.
+
+    Bright stars show errors of the model that say nothing about the stars. To clip them would
+    leave the kernel to the faint ones, and make it worse for all.
+    """
+    usual, floor = model_error(sums[keep])
+    pull = np.log(np.maximum(sums[keep, 0] / np.maximum(sums[keep, 1], 1e-300), 1e-12))
+    width = max(1.4826 * float(np.median(np.abs(pull - np.median(pull)))), 0.05)
+    error = FORGIVEN * max(floor, 0.01)
+    allowed = usual * np.exp(clip * width) * sums[:, 1] + error**2 * sums[:, 2]
     centre = np.median(ratio[keep])
     spread = 1.4826 * float(np.median(np.abs(ratio[keep] - centre)))
-    error = np.sqrt(np.maximum(spread, 1e-4) ** 2 + ratio_error**2)
-    return (log_chi2 < middle + clip * width) & (np.abs(ratio - centre) < clip * error)
+    spread = np.sqrt(spread**2 + ratio_error**2 + max(floor, 0.01) ** 2)
+    return (sums[:, 0] < allowed) & (np.abs(ratio - centre) < clip * spread)
