@@ -113,8 +113,10 @@ rule make_shards:
         "<out>/logs/make_shards.log",
     conda:
         "../envs/pipeline.yaml"
-    script:
-        "../scripts/shard_refcat.py"
+    params:
+        scripts=Path(workflow.basedir, "../scripts"),
+    shell:
+        "PYTHONPATH={params.scripts:q} python -m alertprod.cli refcat {input.refcat:q} {output.shards:q} > {log:q} 2>&1"
 
 
 rule make_visit:

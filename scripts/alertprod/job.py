@@ -264,10 +264,7 @@ def provenance(snakemake, function) -> dict[str, Any]:
     """
     parameters = inspect.signature(function).parameters
     root = str(snakemake.params.get("results", "results"))
-    inputs: list[str] = []
-    for name in parameters:
-        for path in _paths_of(snakemake, name):
-            inputs.append(relative(path, root))
+    inputs = [relative(path, root) for name in parameters for path in _paths_of(snakemake, name)]
     section = snakemake.params.sections[function.section]
     return {
         "version": alertprod.__version__,

@@ -13,14 +13,14 @@ rule build_bias:
         raws=calibration_raws("bias"),
     output:
         bias=f"{CALIBS}/bias.fits",
-    params:
-        **settings("calibs"),
     log:
         "<logs>/calibs/{calib_run}/{detector}/build_bias.log",
     benchmark:
         "<benchmarks>/calibs/{calib_run}/{detector}/build_bias.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("calibs"),
     script:
         "../../scripts/build_bias.py"
 
@@ -33,14 +33,14 @@ rule build_dark:
         bias=f"{CALIBS}/bias.fits",
     output:
         dark=f"{CALIBS}/dark.fits",
-    params:
-        **settings("calibs"),
     log:
         "<logs>/calibs/{calib_run}/{detector}/build_dark.log",
     benchmark:
         "<benchmarks>/calibs/{calib_run}/{detector}/build_dark.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("calibs"),
     script:
         "../../scripts/build_dark.py"
 
@@ -54,14 +54,14 @@ rule build_flat:
         dark=f"{CALIBS}/dark.fits",
     output:
         flat=f"{CALIBS}/flat_{{band}}.fits",
-    params:
-        **settings("calibs"),
     log:
         "<logs>/calibs/{calib_run}/{detector}/build_flat_{band}.log",
     benchmark:
         "<benchmarks>/calibs/{calib_run}/{detector}/build_flat_{band}.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("calibs"),
     script:
         "../../scripts/build_flat.py"
 
@@ -75,8 +75,6 @@ rule find_defects:
         flats=flats,
     output:
         defects=f"{CALIBS}/defects.fits",
-    params:
-        **settings("calibs"),
     log:
         "<logs>/calibs/{calib_run}/{detector}/find_defects.log",
     benchmark:
@@ -85,6 +83,8 @@ rule find_defects:
         calib_run=SHEET.runs_with("bias"),
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("calibs"),
     script:
         "../../scripts/find_defects.py"
 
@@ -96,8 +96,6 @@ rule find_science_defects:
         raws=calibration_raws("science"),
     output:
         defects=f"{CALIBS}/defects.fits",
-    params:
-        **settings("calibs"),
     log:
         "<logs>/calibs/{calib_run}/{detector}/find_defects.log",
     benchmark:
@@ -106,5 +104,7 @@ rule find_science_defects:
         calib_run=SHEET.runs_with("science"),
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("calibs"),
     script:
         "../../scripts/find_science_defects.py"

@@ -14,17 +14,17 @@ rule remove_signature:
         raws=raws,
     output:
         isr=temp(f"{DETECTOR}/isr.fits"),
-    params:
-        **settings("isr"),
-        given=exposure_row,
     log:
         "<logs>/{night}/{visit}/{detector}/remove_signature.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/{detector}/remove_signature.tsv"
-    priority: in_time
     wildcard_constraints:
         visit=STEPWISE,
+    priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("isr"),
+        given=exposure_row,
     script:
         "../../scripts/remove_signature.py"

@@ -15,16 +15,16 @@ rule calibrate_image:
     output:
         calexp=f"{DETECTOR}/calexp.fits",
         stars=f"{DETECTOR}/stars.parquet",
-    params:
-        **settings("calibrate"),
     log:
         "<logs>/{night}/{visit}/{detector}/calibrate_image.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/{detector}/calibrate_image.tsv"
-    priority: in_time
     wildcard_constraints:
         visit=STEPWISE,
+    priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("calibrate"),
     script:
         "../../scripts/calibrate_image.py"

@@ -14,9 +14,6 @@ rule warp_visit:
         calexps=warp_members,
     output:
         warp=temp(f"{PATCH}/{{visit}}.fits"),
-    params:
-        **settings("template"),
-        given=place,
     log:
         "<logs>/templates/{template_run}/{tract}/{patch}/{band}/{airmass_bin}/{visit}.log",
     benchmark:
@@ -25,6 +22,9 @@ rule warp_visit:
         airmass_bin=STEPWISE_BIN,
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("template"),
+        given=place,
     script:
         "../../scripts/warp_visit.py"
 
@@ -36,9 +36,6 @@ rule coadd_template:
         warps=warps,
     output:
         patch_template=f"{PATCH}.fits",
-    params:
-        **settings("template"),
-        given=place,
     log:
         "<logs>/templates/{template_run}/{tract}/{patch}/{band}/{airmass_bin}/coadd_template.log",
     benchmark:
@@ -47,6 +44,9 @@ rule coadd_template:
         airmass_bin=STEPWISE_BIN,
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("template"),
+        given=place,
     script:
         "../../scripts/coadd_template.py"
 
@@ -59,16 +59,16 @@ rule warp_template:
         patches=patches,
     output:
         template=f"{DETECTOR}/template.fits",
-    params:
-        **settings("template"),
     log:
         "<logs>/{night}/{visit}/{detector}/warp_template.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/{detector}/warp_template.tsv"
-    priority: in_time
     wildcard_constraints:
         visit=STEPWISE,
+    priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("template"),
     script:
         "../../scripts/warp_template.py"

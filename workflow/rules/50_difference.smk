@@ -14,16 +14,16 @@ rule subtract_template:
         stars=f"{DETECTOR}/stars.parquet",
     output:
         difference=f"{DETECTOR}/difference.fits",
-    params:
-        **settings("difference"),
     log:
         "<logs>/{night}/{visit}/{detector}/subtract_template.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/{detector}/subtract_template.tsv"
-    priority: in_time
     wildcard_constraints:
         visit=STEPWISE,
+    priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("difference"),
     script:
         "../../scripts/subtract_template.py"

@@ -14,16 +14,16 @@ rule measure_sources:
         template=f"{DETECTOR}/template.fits",
     output:
         dia_sources=f"{DETECTOR}/dia_sources.parquet",
-    params:
-        **settings("sources"),
     log:
         "<logs>/{night}/{visit}/{detector}/measure_sources.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/{detector}/measure_sources.tsv"
-    priority: in_time
     wildcard_constraints:
         visit=STEPWISE,
+    priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("sources"),
     script:
         "../../scripts/measure_sources.py"

@@ -15,15 +15,15 @@ rule predict_night:
         orbits=orbits_to_predict,
     output:
         predicted_night=f"{NIGHT}/predicted_night.parquet",
-    params:
-        **settings("ephemerides"),
-        given=pointings,
     log:
         "<logs>/{night}/predict_night.log",
     benchmark:
         "<benchmarks>/{night}/predict_night.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("ephemerides"),
+        given=pointings,
     script:
         "../../scripts/predict_night.py"
 
@@ -35,9 +35,6 @@ rule predict_visit:
         predicted_night=f"{NIGHT}/predicted_night.parquet",
     output:
         predicted=f"{VISIT}/predicted.parquet",
-    params:
-        **settings("ephemerides"),
-        given=visit_row,
     log:
         "<logs>/{night}/{visit}/predict_visit.log",
     benchmark:
@@ -45,5 +42,8 @@ rule predict_visit:
     priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("ephemerides"),
+        given=visit_row,
     script:
         "../../scripts/predict_visit.py"

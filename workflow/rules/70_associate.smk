@@ -20,10 +20,6 @@ rule associate_visit:
         previous=previous_state,
     output:
         association=f"{VISIT}/association.parquet",
-    params:
-        **settings("associate"),
-        **fold_settings(),
-        given=visit_row,
     log:
         "<logs>/{night}/{visit}/associate_visit.log",
     benchmark:
@@ -31,6 +27,10 @@ rule associate_visit:
     priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("associate"),
+        **fold_settings(),
+        given=visit_row,
     script:
         "../../scripts/associate_visit.py"
 
@@ -41,14 +41,14 @@ rule sync_apdb:
         products=last_states,
     output:
         database=update(apdb_file()),
-    params:
-        **settings("associate"),
-        **fold_settings(),
     log:
         "<logs>/sync_apdb.log",
     benchmark:
         "<benchmarks>/sync_apdb.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("associate"),
+        **fold_settings(),
     script:
         "../../scripts/sync_apdb.py"

@@ -21,10 +21,6 @@ rule package_alerts:
     output:
         forced=f"{VISIT}/forced.parquet",
         alerts=directory(f"{VISIT}/alerts"),
-    params:
-        **settings("alerts"),
-        **fold_settings(),
-        given=visit_row,
     log:
         "<logs>/{night}/{visit}/package_alerts.log",
     benchmark:
@@ -32,6 +28,10 @@ rule package_alerts:
     priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("alerts"),
+        **fold_settings(),
+        given=visit_row,
     script:
         "../../scripts/package_alerts.py"
 
@@ -42,9 +42,6 @@ rule publish_visit:
         alerts=f"{VISIT}/alerts",
     output:
         published=f"{VISIT}/published.json",
-    params:
-        **settings("alerts"),
-        given=visit_row,
     log:
         "<logs>/{night}/{visit}/publish_visit.log",
     benchmark:
@@ -52,5 +49,8 @@ rule publish_visit:
     priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("alerts"),
+        given=visit_row,
     script:
         "../../scripts/publish_visit.py"

@@ -12,14 +12,14 @@ rule make_tracklets:
         associations=night_inputs("association.parquet"),
     output:
         tracklets=f"{NIGHT}/tracklets.parquet",
-    params:
-        **settings("daymops"),
     log:
         "<logs>/{night}/make_tracklets.log",
     benchmark:
         "<benchmarks>/{night}/make_tracklets.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("daymops"),
     script:
         "../../scripts/make_tracklets.py"
 
@@ -30,14 +30,14 @@ rule link_tracklets:
         tracklets=window,
     output:
         linkages=f"{NIGHT}/linkages.parquet",
-    params:
-        **settings("daymops"),
     log:
         "<logs>/{night}/link_tracklets.log",
     benchmark:
         "<benchmarks>/{night}/link_tracklets.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("daymops"),
     script:
         "../../scripts/link_tracklets.py"
 
@@ -50,14 +50,14 @@ rule fit_orbits:
         orbits=found_orbits,
     output:
         orbits=f"{NIGHT}/orbits.parquet",
-    params:
-        **settings("daymops"),
     log:
         "<logs>/{night}/fit_orbits.log",
     benchmark:
         "<benchmarks>/{night}/fit_orbits.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("daymops"),
     script:
         "../../scripts/fit_orbits.py"
 
@@ -70,13 +70,13 @@ rule report_discoveries:
         orbits=f"{NIGHT}/orbits.parquet",
     output:
         discoveries=f"{NIGHT}/discoveries.psv",
-    params:
-        **settings("daymops"),
     log:
         "<logs>/{night}/report_discoveries.log",
     benchmark:
         "<benchmarks>/{night}/report_discoveries.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("daymops"),
     script:
         "../../scripts/report_discoveries.py"

@@ -15,7 +15,8 @@ LIBRARY = Path(workflow.basedir) / "scripts"
 PLUMBING = {"alertprod", "alertprod.job", "alertprod.core.errors"}
 PLANS_ONLY = {"start", "allow_rollback"}
 IMPORT = re.compile(
-    r"^\s*(?:from\s+(alertprod[\w.]*)\s+import\s+(\([^)]*\)|[^\n#]*)|import\s+(alertprod[\w.]*))", re.M
+    r"^\s*(?:from\s+(alertprod[\w.]*)\s+import\s+(\([^)]*\)|[^\n#]*)|import\s+(alertprod[\w.]*))",
+    re.M,
 )
 
 

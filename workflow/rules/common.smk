@@ -29,6 +29,7 @@ config["planned"] = [int(visit) for visit in SHEET.targets]
 STEPWISE = r"\d{13}" if config["granularity"] == "step" else "none"
 STEPWISE_BIN = r"\d+" if config["granularity"] == "step" else "none"
 
+
 wildcard_constraints:
     night=r"\d{8}",
     visit=r"\d{13}",
@@ -58,7 +59,9 @@ def exposure_row(wildcards):
 
 def raws(wildcards):
     """Return the raw snaps of a detector-visit."""
-    return [f"{config['paths']['raw']}/{p}" for p in exposure(wildcards)["snaps"].split(";")]
+    return [
+        f"{config['paths']['raw']}/{p}" for p in exposure(wildcards)["snaps"].split(";")
+    ]
 
 
 def masters(wildcards):
@@ -66,7 +69,10 @@ def masters(wildcards):
     row, found = exposure(wildcards), {}
     for run, rows in sorted(SHEET.runs.items()):
         mine = [r for r in rows if r["detector"] == row["detector"]]
-        if not mine or not mine[0]["valid_from"] <= row["night"] <= mine[0]["valid_until"]:
+        if (
+            not mine
+            or not mine[0]["valid_from"] <= row["night"] <= mine[0]["valid_until"]
+        ):
             continue
         folder = f"<results>/calibs/{run}/{row['detector']}"
         kinds = {(r["type"], r["band"]) for r in mine}
@@ -83,8 +89,15 @@ def calibration_raws(kind):
     def frames(wildcards):
         band = getattr(wildcards, "band", "")
         for row in SHEET.runs[wildcards.calib_run]:
-            if (row["type"], row["band"], row["detector"]) == (kind, band, wildcards.detector):
-                return [f"{config['paths']['raw']}/{path}" for path in row["raws"].split(";")]
+            if (row["type"], row["band"], row["detector"]) == (
+                kind,
+                band,
+                wildcards.detector,
+            ):
+                return [
+                    f"{config['paths']['raw']}/{path}"
+                    for path in row["raws"].split(";")
+                ]
         raise WorkflowError(
             f"calibration run {wildcards.calib_run} has no {kind} {band} frames of detector "
             f"{wildcards.detector}. Add them to {config['sheet']}/calibs.csv with alertprod ingest."
@@ -96,14 +109,22 @@ def calibration_raws(kind):
 def flats(wildcards):
     """Return the master flats of a calibration run, all bands."""
     rows = SHEET.runs[wildcards.calib_run]
-    bands = {r["band"] for r in rows if r["type"] == "flat" and r["detector"] == wildcards.detector}
+    bands = {
+        r["band"]
+        for r in rows
+        if r["type"] == "flat" and r["detector"] == wildcards.detector
+    }
     return [f"{CALIBS}/flat_{band}.fits" for band in sorted(bands)]
 
 
 def shards(wildcards):
     """Return the shards of the reference catalogue under a detector-visit."""
     row = exposure(wildcards)
-    return [f"{config['paths']['refcat']}/{path}" for path in row["shards"].split(";") if path]
+    return [
+        f"{config['paths']['refcat']}/{path}"
+        for path in row["shards"].split(";")
+        if path
+    ]
 
 
 def patches(wildcards):
@@ -117,7 +138,9 @@ def patches(wildcards):
         full = [b for b in bins if len({r["visit"] for r in bins[b]}) >= ENOUGH]
         if full:
             nearest = min(full, key=lambda b: (abs(int(b) - wanted), b))
-            paths.append(f"<results>/templates/{run}/{place}/{row['band']}/{nearest}.fits")
+            paths.append(
+                f"<results>/templates/{run}/{place}/{row['band']}/{nearest}.fits"
+            )
     return paths
 
 
@@ -160,7 +183,10 @@ def visit_inputs(name):
 
     def products(wildcards):
         detectors = SHEET.detectors(wildcards.visit)
-        return [f"<results>/{wildcards.night}/{wildcards.visit}/{d}/{name}" for d in detectors]
+        return [
+            f"<results>/{wildcards.night}/{wildcards.visit}/{d}/{name}"
+            for d in detectors
+        ]
 
     return products
 
@@ -187,13 +213,17 @@ def fold_settings():
 
 def apdb_file():
     """Return the file that stands for the database: itself, or a marker for a server's."""
-    return "<results>/db/apdb.json" if config["database"] else "<results>/db/apdb.sqlite"
+    return (
+        "<results>/db/apdb.json" if config["database"] else "<results>/db/apdb.sqlite"
+    )
 
 
 def last_states(wildcards):
     """Return the last product of the fold in each selected night."""
     last = {SHEET.night(visit): visit for visit in SHEET.targets}
-    return [f"<results>/{night}/{visit}/forced.parquet" for night, visit in last.items()]
+    return [
+        f"<results>/{night}/{visit}/forced.parquet" for night, visit in last.items()
+    ]
 
 
 def done_or_planned(path, night, why):
@@ -214,7 +244,9 @@ def previous_state(wildcards):
         return []
     night = SHEET.night(before)
     path = f"<results>/{night}/{before}/forced.parquet"
-    return done_or_planned(path, night, f"visit {wildcards.visit} continues from visit {before}")
+    return done_or_planned(
+        path, night, f"visit {wildcards.visit} continues from visit {before}"
+    )
 
 
 def predictions(wildcards):
@@ -243,7 +275,9 @@ def found_orbits(wildcards):
     if not nights or not config["daymops"]["enabled"]:
         return []
     path = f"<results>/{nights[-1]}/orbits.parquet"
-    return done_or_planned(path, nights[-1], f"night {wildcards.night} needs the orbits found before it")
+    return done_or_planned(
+        path, nights[-1], f"night {wildcards.night} needs the orbits found before it"
+    )
 
 
 def orbits_to_predict(wildcards):
@@ -255,7 +289,10 @@ def night_inputs(name):
     """Make the input function for one product of all visits of a night."""
 
     def products(wildcards):
-        return [f"<results>/{wildcards.night}/{v}/{name}" for v in SHEET.of_night(wildcards.night)]
+        return [
+            f"<results>/{wildcards.night}/{v}/{name}"
+            for v in SHEET.of_night(wildcards.night)
+        ]
 
     return products
 
@@ -264,7 +301,11 @@ def window(wildcards):
     """Return the tracklets of the nights within the linking window, this night's last."""
     from datetime import date, timedelta
 
-    y, m, d = int(wildcards.night[:4]), int(wildcards.night[4:6]), int(wildcards.night[6:])
+    y, m, d = (
+        int(wildcards.night[:4]),
+        int(wildcards.night[4:6]),
+        int(wildcards.night[6:]),
+    )
     first = f"{date(y, m, d) - timedelta(days=config['daymops']['window_nights'] - 1):%Y%m%d}"
     nights = [n for n in [*earlier_nights(wildcards), wildcards.night] if n >= first]
     why = f"linking night {wildcards.night} needs the tracklets of its window"

@@ -21,18 +21,18 @@ rule process_detector:
         template=f"{DETECTOR}/template.fits",
         difference=f"{DETECTOR}/difference.fits",
         dia_sources=f"{DETECTOR}/dia_sources.parquet",
-    params:
-        **settings("isr", "calibrate", "template", "difference", "sources"),
-        given=exposure_row,
     log:
         "<logs>/{night}/{visit}/{detector}/process_detector.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/{detector}/process_detector.tsv"
-    priority: in_time
     wildcard_constraints:
         visit=SHEET.of_purpose("science"),
+    priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("isr", "calibrate", "template", "difference", "sources"),
+        given=exposure_row,
     script:
         "../../scripts/process_detector.py"
 
@@ -47,18 +47,18 @@ rule calibrate_detector:
     output:
         calexp=f"{DETECTOR}/calexp.fits",
         stars=f"{DETECTOR}/stars.parquet",
-    params:
-        **settings("isr", "calibrate"),
-        given=exposure_row,
     log:
         "<logs>/{night}/{visit}/{detector}/calibrate_detector.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/{detector}/calibrate_detector.tsv"
-    priority: in_time
     wildcard_constraints:
         visit=SHEET.of_purpose("template", "both"),
+    priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("isr", "calibrate"),
+        given=exposure_row,
     script:
         "../../scripts/calibrate_detector.py"
 
@@ -74,17 +74,17 @@ rule difference_detector:
         template=f"{DETECTOR}/template.fits",
         difference=f"{DETECTOR}/difference.fits",
         dia_sources=f"{DETECTOR}/dia_sources.parquet",
-    params:
-        **settings("template", "difference", "sources"),
     log:
         "<logs>/{night}/{visit}/{detector}/difference_detector.log",
     benchmark:
         "<benchmarks>/{night}/{visit}/{detector}/difference_detector.tsv"
-    priority: in_time
     wildcard_constraints:
         visit=SHEET.of_purpose("both"),
+    priority: in_time
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("template", "difference", "sources"),
     script:
         "../../scripts/difference_detector.py"
 
@@ -96,14 +96,14 @@ rule build_template:
         calexps=patch_calexps,
     output:
         patch_template=f"{PATCH}.fits",
-    params:
-        **settings("template"),
-        given=place,
     log:
         "<logs>/templates/{template_run}/{tract}/{patch}/{band}/{airmass_bin}/coadd_template.log",
     benchmark:
         "<benchmarks>/templates/{template_run}/{tract}/{patch}/{band}/{airmass_bin}/coadd_template.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        **settings("template"),
+        given=place,
     script:
         "../../scripts/build_template.py"

@@ -37,10 +37,14 @@ def check_sheet(path, name, rows):
         pattern = re.compile(rule["pattern"])
         for value in {row.get(column) for row in rows}:
             if value is None:
-                raise WorkflowError(f"{path} lacks the column {column} ({rule['doc']}). Write it again with alertprod ingest.")
+                raise WorkflowError(
+                    f"{path} lacks the column {column} ({rule['doc']}). Write it again with alertprod ingest."
+                )
             if not pattern.fullmatch(value):
                 line = 2 + next(n for n, row in enumerate(rows) if row[column] == value)
-                raise WorkflowError(f"{path}, line {line}: {column} is {value!r}, but it must be {rule['doc']}. Mend the sheet.")
+                raise WorkflowError(
+                    f"{path}, line {line}: {column} is {value!r}, but it must be {rule['doc']}. Mend the sheet."
+                )
 
 
 class Sheet:
@@ -62,7 +66,9 @@ class Sheet:
 
     def fold_order(self):
         """Put the science visits in the order of time; each continues from the one before."""
-        order = sorted(self.visits, key=lambda v: (float(self.visits[v]["midpoint_mjd_tai"]), v))
+        order = sorted(
+            self.visits, key=lambda v: (float(self.visits[v]["midpoint_mjd_tai"]), v)
+        )
         self.rank = {visit: len(order) - n for n, visit in enumerate(order)}
         start = str(config["associate"]["start"] or "")
         self.fold = [v for v in order if self.purpose(v) != "template" and v >= start]
@@ -71,12 +77,18 @@ class Sheet:
 
     def select(self):
         """Choose the target visits and detectors by the selection in the configuration."""
-        chosen = {key: {str(item) for item in value} for key, value in config["select"].items()}
+        chosen = {
+            key: {str(item) for item in value}
+            for key, value in config["select"].items()
+        }
         columns = (("nights", "night"), ("visits", "visit"), ("bands", "band"))
         self.targets = [
             visit
             for visit in self.fold
-            if all(not chosen[k] or self.visits[visit][name] in chosen[k] for k, name in columns)
+            if all(
+                not chosen[k] or self.visits[visit][name] in chosen[k]
+                for k, name in columns
+            )
         ]
         self.nights = sorted({self.night(v) for v in self.targets})
         self.kept = {f"{int(d):03d}" for d in chosen["detectors"]}
@@ -95,12 +107,20 @@ class Sheet:
 
     def runs_with(self, kind):
         """Return a pattern for the calibration runs that have frames of one kind."""
-        runs = {run for run, rows in self.runs.items() if any(r["type"] == kind for r in rows)}
+        runs = {
+            run
+            for run, rows in self.runs.items()
+            if any(r["type"] == kind for r in rows)
+        }
         return "|".join(sorted(re.escape(run) for run in runs)) or "none"
 
     def detectors(self, visit):
         """Return the selected detectors of a visit."""
-        return [d for d in self.visits[visit]["detectors"] if not self.kept or d in self.kept]
+        return [
+            d
+            for d in self.visits[visit]["detectors"]
+            if not self.kept or d in self.kept
+        ]
 
     def of_night(self, night):
         """Return the visits of a night in the fold, in the order of time."""

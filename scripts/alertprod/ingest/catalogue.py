@@ -109,6 +109,15 @@ def _plain(column) -> np.ndarray:
     return np.asarray(values.filled() if np.ma.is_masked(values) else values.data)
 
 
+def _own_fluxes(lower: dict[str, str]) -> list[FluxRule]:
+    """Recognise fluxes that already have the names of a shard."""
+    return [
+        FluxRule(name[5:], name, lower.get(f"fluxerr_{key[5:]}", ""), "nJy", 0.0)
+        for key, name in lower.items()
+        if key.startswith("flux_")
+    ]
+
+
 def standard_columns(table: Columns, rules: list[FluxRule], renamed: dict[str, str]) -> Columns:
     """Bring a catalogue to the columns of a shard.
 
@@ -116,7 +125,8 @@ def standard_columns(table: Columns, rules: list[FluxRule], renamed: dict[str, s
     ----------
     table : dict of ndarray
     rules : list of FluxRule
-        Empty: those of Gaia, if its columns are there.
+        Empty: columns with the names of a shard (``flux_r``, ``fluxErr_r`` [nJy]), else those
+        of Gaia, if they are there.
     renamed : dict
         Standard name -> name in the catalogue, for what `NAMES` does not know.
 
@@ -145,6 +155,7 @@ def standard_columns(table: Columns, rules: list[FluxRule], renamed: dict[str, s
             out[name] = _identifiers(None if match is None else table[match], n)
         else:
             out[name] = np.full(n, np.nan) if match is None else _floats(table[match], match)
+    rules = rules or _own_fluxes(lower)
     if not rules:
         rules = [FluxRule(b, c, "", "mag", o) for b, (c, o) in GAIA.items() if c in lower]
     if not rules:
