@@ -1,4 +1,8 @@
-"""Forced photometry: fluxes at the positions of DIAObjects and of named targets, in every visit."""
+"""Forced photometry: fluxes at the positions of DIAObjects and of named targets, in every visit.
+
+Targets have aperture fluxes too: for the light curve of a bright star a circle is better than any
+model of its PSF.
+"""
 
 import numpy as np
 
@@ -11,6 +15,8 @@ from alertprod.core.ids import source_ids
 from alertprod.core.tables import Table, conform, empty, n_rows, take
 
 EDGE_MARGIN_DEG = 0.003
+TOUCHED = ("BAD", "SAT", "CR", "NO_DATA")
+"""Planes that spoil an aperture; their pixels count with the value they were repaired with."""
 
 
 def objects_on(database: Database, moment: history.Moment, exposure: Exposure, least: int) -> Table:
@@ -32,9 +38,14 @@ def objects_on(database: Database, moment: history.Moment, exposure: Exposure, l
 
 
 def measure(
-    objects: Table, targets: list[dict], difference: Exposure, calexp: Exposure, time: float
+    objects: Table,
+    targets: list[dict],
+    difference: Exposure,
+    calexp: Exposure,
+    time: float,
+    aperture: float = 0.0,
 ) -> Table:
-    """Measure PSF fluxes on difference and science image.
+    """Measure PSF fluxes on difference and science image, of targets also aperture fluxes.
 
     Parameters
     ----------
@@ -46,6 +57,8 @@ def measure(
         Of the same detector-visit [nJy].
     time : float
         Processing time [MJD TAI].
+    aperture : float
+        Radius of the circle for targets [px]; 0: none.
 
     Returns
     -------
@@ -86,4 +99,41 @@ def measure(
         table[column] = np.where(failed, np.nan, found["flux"])
         table[column + "Err"] = np.where(failed, np.nan, found["fluxErr"])
         table[column + "_flag"] = failed | found["flag_edge"]
+    if aperture > 0 and rows[-1] >= count:
+        own = rows >= count
+        for column, exposure in (("apFlux", difference), ("scienceApFlux", calexp)):
+            table |= _circles(column, exposure, x[rows], y[rows], own, aperture)
     return conform(table, "forced")
+
+
+def circle_flux(exposure: Exposure, x, y, radius: float) -> dict[str, np.ndarray]:
+    """Sum the light in circles; what a defect, a hit or an edge touched is flagged.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    x, y : array, shape (n,)
+        0-based pixel positions.
+    radius : float
+        [px]
+
+    Returns
+    -------
+    dict of arrays, shape (n,)
+        ``flux``, ``fluxErr`` [nJy], ``flag``.
+    """
+    found = photometry.aperture_flux(exposure, x, y, radius)
+    touched = photometry.unusable(exposure, TOUCHED)
+    spoiled = photometry.aperture_flux(exposure, x, y, radius, bad=touched)["flag"]
+    flag = spoiled | found["flag_apertureTruncated"]
+    return {"flux": found["flux"], "fluxErr": found["fluxErr"], "flag": flag}
+
+
+def _circles(column: str, exposure: Exposure, x, y, own, radius: float) -> Table:
+    """Return the aperture columns of one image; rows that are no targets are null."""
+    found = circle_flux(exposure, x, y, radius)
+    return {
+        column: np.where(own, found["flux"], np.nan),
+        column + "Err": np.where(own, found["fluxErr"], np.nan),
+        column + "_flag": own & found["flag"],
+    }

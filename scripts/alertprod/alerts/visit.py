@@ -141,7 +141,10 @@ class Packaging:
             self.database, self.now, difference, self.config["forced_detections"]
         )
         targets = list(self.config["targets"] or [])
-        measured = forced.measure(objects, targets, difference, calexp, self.moment.time)
+        aperture = float(self.config.get("target_aperture_px", 0.0))
+        measured = forced.measure(
+            objects, targets, difference, calexp, self.moment.time, aperture
+        )
         rows = take(self.association, self.association["detector"] == number)
         stamps = self.stamps(rows, (difference, calexp, template))
         alerts = self.alerts(rows, measured, stamps)

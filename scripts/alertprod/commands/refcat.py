@@ -37,6 +37,9 @@ def add_parser(sub) -> None:
     parser.add_argument(
         "--stars", nargs="+", default=[], metavar="FILE", help="stars.parquet files, for local:"
     )
+    parser.add_argument(
+        "--beside", type=Path, metavar="DIR", help="shards whose stars are taken over as well"
+    )
     settings.add_arguments(parser)
     parser.add_argument("--replace", action="store_true", help="replace shards that are there")
     parser.set_defaults(run=run)
@@ -70,6 +73,8 @@ def run(args) -> int:
         columns["ref_epoch"] = np.where(
             np.isfinite(columns["ref_epoch"]), columns["ref_epoch"], args.epoch
         )
+    if args.beside is not None:
+        columns = catalogue.join(columns, args.beside)
     paths = catalogue.write_shards(columns, args.out, args.order, replace=args.replace)
     bands = sorted(name[5:] for name in columns if name.startswith("flux_"))
     print(f"{len(columns['ra'])} stars in {len(paths)} shards, bands {', '.join(bands)}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from alertprod.core.errors import BadInput
 from alertprod.core.files import replacing, write_bytes
-from alertprod.core.refcat import ASTROMETRY, shard_of, shard_path
+from alertprod.core.refcat import ASTROMETRY, read_region, shard_of, shard_path
 
 NAMES = {
     "source_id": ("source_id", "sourceid", "object_id", "objid", "id"),
@@ -206,6 +206,35 @@ def _flux(table: Columns, lower: dict[str, str], rule: FluxRule) -> Columns:
         values = 10.0 ** ((31.4 - (values + rule.offset)) / 2.5)
         errors = values * errors * np.log(10.0) / 2.5
     return {f"flux_{rule.band}": values, f"fluxErr_{rule.band}": errors}
+
+
+def join(columns: Columns, base: Path) -> Columns:
+    """Put stars beside those of a catalogue that is in shards already.
+
+    Parameters
+    ----------
+    columns : dict of ndarray
+    base : path
+        Directory of the other catalogue; columns that one of the two lacks are null.
+
+    Raises
+    ------
+    BadInput
+        If there are no shards in `base`.
+    """
+    shards = sorted(base.glob("Norder=*/Dir=*/Npix=*.parquet"))
+    if not shards:
+        raise BadInput(f"{base} has no shards; make them first with alertprod refcat")
+    other = read_region(shards, 0.0, 0.0, 360.0)
+    out = {}
+    for name in [*columns, *sorted(set(other) - set(columns))]:
+        parts = [
+            part[name] if name in part else np.full(len(part["ra"]), np.nan)
+            for part in (other, columns)
+        ]
+        out[name] = np.concatenate(parts)
+    order = np.argsort(out["source_id"], kind="stable")
+    return {name: column[order] for name, column in out.items()}
 
 
 def write_shards(columns: Columns, out: Path, order: int, *, replace: bool = False) -> list[str]:

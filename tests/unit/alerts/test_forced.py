@@ -64,6 +64,23 @@ def test_targets_come_last_with_their_name_and_without_an_object(images, survey)
     assert set(table["detector"]) == {7} and set(table["band"]) == {"i"}
 
 
+def test_targets_have_aperture_fluxes_that_say_when_a_defect_touches_them(images, survey):
+    where = [(30.3, 40.6), (58.0, 50.0)]
+    targets = []
+    for name, place in zip("ab", where, strict=True):
+        ra, dec = survey.wcs().pix_to_sky(*place)
+        targets.append({"name": name, "ra": float(ra), "dec": float(dec)})
+    table = forced.measure(objects_at(survey, (50, 50)), targets, *images, 61000.6, 3.5)
+    assert np.isnan(table["apFlux"][0]) and not table["apFlux_flag"][0]
+    inside = 1 - np.exp(-(3.5**2) / 8.0)  # of a Gaussian with sigma 2 px
+    area = np.pi * 3.5**2
+    for column, offset in (("apFlux", 0.0), ("scienceApFlux", 4.0)):
+        expected = 3000 * inside + offset * area
+        assert table[column][1] == pytest.approx(expected, abs=4 * 10 * area**0.5)
+        assert table[column + "Err"][1] == pytest.approx(10 * area**0.5, rel=0.1)
+        assert table[column + "_flag"].tolist() == [False, False, True]
+
+
 def test_nothing_to_measure_is_an_empty_table(images, survey):
     none = {name: column[:0] for name, column in objects_at(survey, (1, 1)).items()}
     assert len(forced.measure(none, [], *images, 61000.6)["ra"]) == 0

@@ -155,3 +155,19 @@ def test_own_stars_become_shards_of_the_reference_band(tmp_path, monkeypatch):
     assert got["flux_VT"].tolist() == [1e6, 2e6]
     assert got["fluxErr_VT"].tolist() == [1e3, 2e3]
     assert got["ra_error"].tolist() == [4.0, 5.0]
+
+
+def test_stars_are_put_beside_those_of_another_catalogue(tmp_path, capsys):
+    table().write(tmp_path / "a.csv", format="ascii.csv")
+    (tmp_path / "b.csv").write_text("ra,dec,mag\n10.05,5.05,12.0\n")
+    first, both = tmp_path / "first", tmp_path / "both"
+    assert main(["refcat", str(tmp_path / "a.csv"), str(first), "--order", "4"]) == 0
+    command = ["refcat", str(tmp_path / "b.csv"), str(both), "--order", "4", "--flux", "V=mag"]
+    assert main([*command, "--beside", str(first)]) == 0
+    got = stars(both)
+    assert sorted(got["source_id"].tolist()) == [1, 5, 17, 4295806720]
+    new = got["source_id"] == 1
+    assert got["flux_V"][new][0] == pytest.approx(10 ** (0.4 * (31.4 - 12.0)))
+    assert np.isnan(got["flux_G"][new]).all() and np.isnan(got["flux_V"][~new]).all()
+    assert main([*command, "--replace", "--beside", str(tmp_path / "none")]) == 1
+    assert "has no shards" in capsys.readouterr().err
