@@ -137,7 +137,6 @@ def status(path) -> tuple[str, str]:
 def job(snakemake) -> Iterator[None]:
     """Log to the rule's file; turn the two expected failures into what they mean."""
     die_with_parent()
-    _check_library(snakemake.scriptdir if hasattr(snakemake, "scriptdir") else None)
     if snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(
@@ -149,6 +148,7 @@ def job(snakemake) -> Iterator[None]:
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     try:
+        _check_library(snakemake.scriptdir)
         yield
     except BadInput as error:
         log.error("%s", error)
@@ -169,9 +169,9 @@ def die_with_parent() -> None:
             sys.exit(1)
 
 
-def _check_library(scripts: str | None) -> None:
+def _check_library(scripts: str) -> None:
     """Refuse to run with the library of another clone."""
-    if scripts and Path(scripts).resolve() != Path(alertprod.__file__).resolve().parents[1]:
+    if Path(scripts).resolve() != Path(alertprod.__file__).resolve().parents[1]:
         raise BadInput(
             f"the library that was imported is {alertprod.__file__}, not the one of this clone in "
             f"{scripts}. Uninstall the other one, or install this clone with `pip install -e .`."
