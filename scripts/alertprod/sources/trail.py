@@ -7,7 +7,7 @@ Veres et al. 2012, PASP 124, 1197 (the trail fit); we sweep the image's own PSF,
 
 import numpy as np
 
-from alertprod.sources.models import TRAIL, fit, point_chi2
+from alertprod.sources.models import TRAIL, fit, point_chi2, trail_model
 from alertprod.sources.windows import Frame
 
 FIELDS = ("flux", "x", "y", "length", "angle")
@@ -29,7 +29,8 @@ def fit_trail(frame: Frame, x: float, y: float, length: float, angle: float) -> 
     dict
         ``flux``, ``x``, ``y``, ``length``, ``angle`` with ``cov`` (5, 5) in that order,
         ``chi2``, ``ndata``, ``gain`` (chi-square gained over the best point source at the same
-        pixels), ``strength`` (signal-to-noise ratio), ``ok``.
+        pixels), ``strength`` (signal-to-noise ratio), ``roundness`` (above 1 a
+        round blob of the same mean width is the better description), ``ok``.
     """
     reach = 0.75 * length + 1.5 * frame.fwhm + 2
     window = frame.window(x, y, reach)
@@ -56,6 +57,7 @@ def fit_trail(frame: Frame, x: float, y: float, length: float, angle: float) -> 
     gain = point_chi2(kernel, window, p[0]) - chi2
     result |= {"cov": cov, "chi2": chi2, "ndata": ndata, "gain": gain}
     result["strength"] = float(abs(p[0]) / np.sqrt(cov[0, 0]))
+    result["roundness"] = _roundness(window, kernel, (nodes, shares), p, frame.fwhm)
     result["ok"] = bool(ok and inside and np.isfinite(p).all())
     return result
 
@@ -66,6 +68,22 @@ def _cut(kernel: np.ndarray, fwhm: float) -> np.ndarray:
     middle = kernel.shape[0] // 2
     span = slice(middle - reach, middle + reach + 1)
     return np.ascontiguousarray(kernel[span, span])
+
+
+def _roundness(window: np.ndarray, kernel, line, p: np.ndarray, fwhm: float) -> float:
+    """Return what a round blob of the trail's mean width explains, over what the trail explains."""
+    half, m = window.shape[1] // 2, window.shape[1]
+    shape = np.zeros((6, m, m))
+    part, stamp = np.zeros((3, m, m)), np.zeros((3, *kernel.shape))
+    trail_model(kernel, *line, p, part, stamp, shape)
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    variance = fwhm**2 / (8 * np.log(2)) + p[3] ** 2 / 24
+    blob = np.exp(-0.5 * ((x - p[1]) ** 2 + (y - p[2]) ** 2) / variance)
+    gains = [
+        (window[1] * model * window[0]).sum() ** 2 / max((window[1] * model**2).sum(), 1e-300)
+        for model in (blob, shape[1])
+    ]
+    return float(gains[0] / gains[1]) if gains[1] > 0 else np.inf
 
 
 def _flux_guess(window: np.ndarray) -> float:

@@ -110,6 +110,19 @@ def test_cosmic_rays_are_dropped_and_stars_of_the_same_height_kept(make_scene, c
     assert sum(len(near(table, *one)) for one in hits) == 0
 
 
+def test_broad_residuals_are_dropped(make_scene, config):
+    """A pedestal 25 px wide, such as a wrong background leaves, is no source."""
+    scene = make_scene(seed=15)
+    y, x = np.mgrid[: scene.shape[0], : scene.shape[1]]
+    leftover = sum(
+        40.0 * np.exp(-0.5 * ((x - cx) ** 2 + (y - cy) ** 2) / 10.0**2)
+        for cx, cy in ((100, 100), (300, 150), (150, 300))
+    )
+    images = scene.finish(leftover=leftover)
+    assert n_rows(measure(images, config, broad_margin=1e9, max_chi2=1e9)) >= 3
+    assert n_rows(measure(images, config)) == 0
+
+
 def test_peaks_on_useless_pixels_are_dropped_and_flags_tell_of_near_ones(make_scene, config):
     scene = make_scene(seed=8)
     places = {"NO_DATA": (60, 60), "SAT": (150, 60), "EDGE": (240, 60)}
