@@ -127,17 +127,21 @@ def smooth(plane, taps):
     half = taps.shape[0] // 2
     out = np.empty_like(plane)
     row = np.empty(nx, np.float32)
+    padded = np.empty(nx + 2 * half, np.float32)
     for y in range(ny):
         row[:] = 0.0
         for k in range(-half, half + 1):
             source = min(max(y + k, 0), ny - 1)
             for x in range(nx):
                 row[x] += taps[k + half] * plane[source, x]
-        for x in range(nx):
-            total = np.float32(0.0)
-            for k in range(-half, half + 1):
-                total += taps[k + half] * row[min(max(x + k, 0), nx - 1)]
-            out[y, x] = total
+        padded[:half] = row[0]
+        padded[half : half + nx] = row
+        padded[half + nx :] = row[nx - 1]
+        row[:] = 0.0
+        for k in range(2 * half + 1):
+            for x in range(nx):
+                row[x] += taps[k] * padded[x + k]
+        out[y] = row
     return out
 
 
