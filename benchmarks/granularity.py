@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 from measuring import ROOT, measured, publish, succeeded
-from per_stage import SNAKEMAKE, make_inputs, prepare, read_sheet
+from per_stage import QUIET, SNAKEMAKE, make_inputs, prepare, read_sheet
 
 GRANULARITIES = ("detector", "step")
 COMPARED = (
@@ -38,8 +38,7 @@ def main() -> int:
     sheet = read_sheet(overlay)
     visits = [v for v in sheet.fold() if sheet.visits[v]["purpose"] == "science"][-args.visits :]
     images = [(visit, d) for visit in visits for d in sheet.detectors(visit)]
-    for visit, detector in images:
-        make_inputs(overlay, visit, detector)
+    make_inputs(overlay, images)
     homes = {name: copy_inputs(overlay, name) for name in GRANULARITIES}
     rows = [run(name, config, images) for name, config in homes.items()]
     same, total = compare(*homes.values(), images)
@@ -69,8 +68,8 @@ def run(granularity: str, overlay: Path, images: list[tuple[str, str]]) -> dict:
     targets = [str(home / v[:8] / v / d / "dia_sources.parquet") for v, d in images]
     command = [*SNAKEMAKE, "--rerun-triggers", "mtime", "--configfile", str(overlay)]
     command += ["--allowed-rules", *allowed(granularity)]
-    plan = succeeded(measured([*command[:4], *command[6:], "-n", "--", *targets]), "planning")
-    done = succeeded(measured([*command, "--", *targets]), granularity)
+    plan = succeeded(measured([*command, "-n", "--", *targets]), "planning")
+    done = succeeded(measured([*command, *QUIET, "--", *targets]), granularity)
     jobs = int(re.search(r"^total\s+(\d+)", plan["text"], re.M).group(1))
     night = [p for v in {v for v, _ in images} for p in (home / v[:8] / v).rglob("*")]
     return {

@@ -23,7 +23,8 @@ from measuring import ROOT, measured, publish, succeeded
 
 sys.path.insert(0, str(ROOT / "scripts"))
 CPU_S, PEAK_MB = 20.0, 3000.0
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "-c1", "--quiet", "all"]
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "-c1"]
+QUIET = ["--quiet", "all"]
 ALERTPROD = [sys.executable, "-m", "alertprod.cli"]
 
 
@@ -41,7 +42,7 @@ def main() -> int:
     for camera in args.cameras:
         overlay = prepare(camera, args.data)
         visit, detector = choose(overlay)
-        make_inputs(overlay, visit, detector)
+        make_inputs(overlay, [(visit, detector)])
         tables[f"{camera}: stage by stage"] = run_child(overlay, visit, detector)
         job = run_job(overlay, visit, detector)
         tables[f"{camera}: one job"] = [job]
@@ -58,7 +59,7 @@ def prepare(camera: str, data: Path) -> Path:
     )
     with open(simulation, encoding="utf-8") as handle:
         out = data / Path(yaml.safe_load(handle)["out"]).name
-    command = [*SNAKEMAKE, "-s", "workflow/simulate.smk", "--configfile", str(simulation)]
+    command = [*SNAKEMAKE, *QUIET, "-s", "workflow/simulate.smk", "--configfile", str(simulation)]
     succeeded(measured([*command, "--config", f"out={out}"]), "simulating")
     settings = {
         "instrument": camera,
@@ -90,15 +91,17 @@ def choose(overlay: Path) -> tuple[str, str]:
     return visit, sheet.detectors(visit)[0]
 
 
-def make_inputs(overlay: Path, visit: str, detector: str) -> None:
-    """Make master calibrations and templates of a detector-visit."""
+def make_inputs(overlay: Path, images: list[tuple[str, str]]) -> None:
+    """Make the master calibrations and templates of some (visit, detector)."""
     from alertprod.commands import settings
 
     sheet = read_sheet(overlay)
-    results, row = settings.results(sheet.config), sheet.row(visit, detector)
-    wanted = [*sheet.masters(row, results).values(), *sheet.patches(row, results)]
-    command = [*SNAKEMAKE, "--rerun-triggers", "mtime", "--configfile", str(overlay), "--"]
-    command += map(str, wanted)
+    results = settings.results(sheet.config)
+    rows = [sheet.row(*image) for image in images]
+    wanted = {path for row in rows for path in sheet.masters(row, results).values()}
+    wanted |= {path for row in rows for path in sheet.patches(row, results)}
+    command = [*SNAKEMAKE, *QUIET, "--rerun-triggers", "mtime", "--configfile", str(overlay), "--"]
+    command += sorted(map(str, wanted))
     succeeded(measured(command), "making masters and templates")
 
 
@@ -158,7 +161,7 @@ def run_job(overlay: Path, visit: str, detector: str) -> dict:
     config = settings.load([overlay])
     place = Path(visit[:8]) / visit / detector
     target = str(settings.results(config) / place / "dia_sources.parquet")
-    command = [*SNAKEMAKE, "--configfile", str(overlay), "--rerun-triggers", "mtime"]
+    command = [*SNAKEMAKE, *QUIET, "--configfile", str(overlay), "--rerun-triggers", "mtime"]
     command += ["--allowed-rules", "process_detector", "--forcerun", "process_detector"]
     plan = succeeded(measured([*command, "-n", "--", target]), "planning process_detector")
     done = succeeded(measured([*command, "--", target]), "process_detector")
