@@ -116,7 +116,7 @@ class SkyMap:
             -(iy - half) * self.patch_px - 0.5 + self.border_px,
         )
         cd = np.array([[-self.scale, 0.0], [0.0, self.scale]])
-        return Wcs(self.tract_centre(tract), crpix, cd)
+        return Wcs(np.array(self.tract_centre(tract)), np.array(crpix), cd)
 
     def patches_touching(self, ra_corners, dec_corners, margin_deg=0.0):
         """Patches that serve a footprint.
@@ -143,7 +143,7 @@ class SkyMap:
             step=self.scale * max(1.0, min(max(self.border_px, 8), self.patch_px / 8)),
         )
         tract = _cell_of(self.nside, ra, dec)
-        found = set()
+        found: set[tuple[int, int]] = set()
         for number in np.unique(tract):
             inside = tract == number
             x, y = self._plane(self.tract_centre(number), ra[inside], dec[inside])
