@@ -101,16 +101,17 @@ def _convolve(image, bad, variance, psf, geometry):
     reach, step = geometry
     ny, nx = image.shape
     out = np.empty((ny, nx), dtype=np.float32)
-    kernels, spectrum, previous = [], None, None
+    kernels: list[np.ndarray] = []
+    spectrum, last = np.empty(0), ()
     for y0 in range(0, ny, step):
         for x0 in range(0, nx, step):
             y1, x1 = min(y0 + step, ny), min(x0 + step, nx)
             kernel = _filter_kernel(psf, (x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2, reach)
-            kernels.append(kernel)
             shape = tuple(fft.next_fast_len(n + 2 * reach, real=True) for n in (y1 - y0, x1 - x0))
-            if spectrum is None or previous[0] != shape or (previous[1] != kernel).any():
+            if last != shape or (kernels[-1] != kernel).any():
                 spectrum = np.conj(fft.rfft2(kernel.astype(np.float32), s=shape))
-                previous = (shape, kernel)
+                last = shape
+            kernels.append(kernel)
             block = np.zeros(shape, dtype=np.float32)
             _fill(image, variance, bad, y0 - reach, x0 - reach, block)
             product = fft.irfft2(fft.rfft2(block) * spectrum, s=shape)
