@@ -1,9 +1,13 @@
 """Fixtures shared by all tests."""
 
 import os
-from pathlib import Path
 
-import pytest
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: one BLAS thread, as in every job
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

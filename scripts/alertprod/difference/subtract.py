@@ -8,6 +8,7 @@ Alard & Lupton 1998, ApJ 503, 325; Alard 2000, A&AS 144, 363; Reiss & Lupton 201
 import numpy as np
 
 from alertprod.core.convolve import chebyshev_terms, convolve_varying
+from alertprod.core.defaults import complete
 from alertprod.core.errors import Rejected
 from alertprod.core.exposure import Background, Exposure
 from alertprod.core.masks import bits
@@ -26,30 +27,6 @@ from alertprod.difference.solve import Match, fit_kernel
 from alertprod.difference.stamps import UNUSABLE, choose_positions, cut_stamps
 
 #: What `config` may leave out.
-DEFAULTS = {
-    "min_coverage": 0.1,
-    "convolve": "auto",
-    "auto_ratio": 1.1,
-    "kernel_sigmas": (0.7, 1.5, 3.0),
-    "kernel_degrees": (4, 2, 2),
-    "kernel_half_width": 0,
-    "kernel_order": 2,
-    "background_order": 2,
-    "cells": 8,
-    "stars_per_cell": 6,
-    "min_star_sn": 10.0,
-    "min_kernel_stars": 3,
-    "clip_sigma": 3.5,
-    "clip_iterations": 4,
-    "fit_floor": 0.01,
-    "noise_floor_min": 0.0,
-    "noise_floor_max": 0.05,
-    "high_variance_ratio": 9.0,
-    "background_box": 128,
-    "decorrelate": True,
-    "decorrelation_cells": 8,
-    "saturation_reach": 0,
-}
 
 
 @stage("difference", outputs=("difference",))
@@ -65,7 +42,7 @@ def subtract_template(calexp: Exposure, template: Exposure, stars: dict, *, conf
     stars : dict of arrays
         Table ``stars``.
     config : dict
-        Section ``difference``; see `DEFAULTS`.
+        Section ``difference``.
 
     Returns
     -------
@@ -79,7 +56,7 @@ def subtract_template(calexp: Exposure, template: Exposure, stars: dict, *, conf
     Rejected
         If the template covers too little, or too few stars match.
     """
-    config = {**DEFAULTS, **config}
+    config = complete(config, "difference")
     coverage = 1.0 - float(np.mean(template.bad("NO_DATA")))
     if coverage < config["min_coverage"]:
         raise Rejected(

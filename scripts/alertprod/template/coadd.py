@@ -17,13 +17,14 @@ import logging
 import numpy as np
 from numba import njit
 
+from alertprod.core.defaults import complete
 from alertprod.core.errors import Rejected
 from alertprod.core.exposure import Exposure
 from alertprod.core.fits import read_exposure
 from alertprod.core.masks import bits
 from alertprod.core.psfgrid import grid_positions, psf_through
 from alertprod.core.stage import stage
-from alertprod.template.warp import DEFAULTS, warp_visit
+from alertprod.template.warp import warp_visit
 
 log = logging.getLogger("alertprod.template")
 
@@ -55,7 +56,7 @@ def coadd_template(warps: list, *, config: dict) -> Exposure:
     Rejected
         If fewer than ``min_visits`` warps can be used.
     """
-    config = {**DEFAULTS, **config}
+    config = complete(config, "template")
     layers, reasons = [], []
     for item in warps:
         try:

@@ -5,13 +5,14 @@ from bisect import bisect_right
 
 import numpy as np
 
+from alertprod.core.defaults import complete
 from alertprod.core.errors import Rejected
 from alertprod.core.exposure import Exposure
 from alertprod.core.fits import read_exposure
 from alertprod.core.psfgrid import grid_positions, local_map, psf_through, resample_stamp
 from alertprod.core.resample import Canvas
 from alertprod.core.stage import stage
-from alertprod.template.warp import DEFAULTS, VISIT_KEYS
+from alertprod.template.warp import VISIT_KEYS
 
 log = logging.getLogger("alertprod.template")
 
@@ -44,7 +45,7 @@ def warp_template(calexp: Exposure, patches: list, camera, *, config: dict) -> E
     Rejected
         If the patches cover less than ``min_coverage`` of the detector.
     """
-    config = {**DEFAULTS, **config}
+    config = complete(config, "template")
     layers, reasons = [], []
     for item in patches:
         try:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alertprod.core.defaults import complete
 from alertprod.core.errors import Rejected
 from alertprod.core.exposure import Exposure
 from alertprod.core.fits import read_exposure
@@ -19,18 +20,6 @@ from alertprod.core.wcs import Wcs
 log = logging.getLogger("alertprod.template")
 
 #: What `config` may leave out.
-DEFAULTS = {
-    "min_coverage": 0.1,
-    "lanczos_order": 3,
-    "max_psf_fwhm_px": 0.0,
-    "clip_sigma": 4.0,
-    "clip_sigma_grow": 2.5,
-    "clip_gradient": 1.0,
-    "max_fraction_clipped": 0.34,
-    "high_variance_ratio": 4.0,
-    "min_visits": 1,
-    "airmass_edges": (),
-}
 #: Circumstances of a visit that its warp keeps.
 VISIT_KEYS = (
     "VISIT", "NIGHT", "INSTRUME", "OBSCODE", "BAND", "FILTER", "MJDMID", "EXPTIME", "BORERA",
@@ -59,7 +48,7 @@ def warp_visit(calexps: list, patch: dict, camera, *, config: dict) -> Exposure:
         ``tract`` and ``patch``; ``airmass_bin`` is noted in the header.
     camera : Camera
     config : dict
-        Section ``template``; see `DEFAULTS`.
+        Section ``template``.
 
     Returns
     -------
@@ -72,7 +61,7 @@ def warp_visit(calexps: list, patch: dict, camera, *, config: dict) -> Exposure:
     Rejected
         If no detector of the visit can be used or reaches the patch.
     """
-    config = {**DEFAULTS, **config}
+    config = complete(config, "template")
     sky = SkyMap(camera.tract_nside, camera.patch_px, camera.pixel_scale, camera.patch_border_px)
     wcs = sky.patch_wcs(patch["tract"], patch["patch"])
     canvas = Canvas(wcs, sky.patch_shape, int(config["lanczos_order"]))
