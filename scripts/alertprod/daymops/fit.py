@@ -31,7 +31,8 @@ def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
     ----------
     mjd_tai, ra, dec, ra_err, dec_err : ndarray, shape (n,)
         MJD TAI and degrees; ra_err without cos(dec).
-    obscode : str
+    obscode : str or sequence of str
+        MPC station of all, or of each.
 
     Returns
     -------
@@ -39,6 +40,8 @@ def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
         MJD TDB; heliocentric station; velocity of the Sun; direction; east; north; errors [rad].
     """
     mjd_tai = np.asarray(mjd_tai, float)
+    if not isinstance(obscode, str):
+        return _mixed_block(mjd_tai, (ra, dec, ra_err, dec_err), np.asarray(obscode))
     block = np.empty((len(mjd_tai), WIDTH))
     unique, back = np.unique(mjd_tai, return_inverse=True)
     tdb = observer.tai_to_tdb(unique)
@@ -56,6 +59,16 @@ def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
     )
     block[:, SE] = np.deg2rad(ra_err) * np.cos(d)
     block[:, SN] = np.deg2rad(dec_err)
+    return block
+
+
+def _mixed_block(mjd_tai, columns, codes):
+    """Observation block of detections from several stations."""
+    block = np.empty((len(mjd_tai), WIDTH))
+    columns = [np.asarray(c, float) for c in columns]
+    for code in np.unique(codes):
+        rows = codes == code
+        block[rows] = observation_block(mjd_tai[rows], *(c[rows] for c in columns), str(code))
     return block
 
 

@@ -69,6 +69,13 @@ def _state(a, b, r, rdot, rddot, epoch, outer, out):
 
 
 @njit(cache=True)
+def _excess2(state):
+    """Square of the speed at infinity [au^2/day^2]; negative for a bound orbit."""
+    radius = math.sqrt(state[0] ** 2 + state[1] ** 2 + state[2] ** 2)
+    return state[3] ** 2 + state[4] ** 2 + state[5] ** 2 - 2.0 * GM / radius
+
+
+@njit(cache=True)
 def to_reference(first, last, r, rdot, epoch, limits, out, owner):
     """States of all tracklets at the reference epoch under one hypothesis.
 
@@ -101,6 +108,9 @@ def to_reference(first, last, r, rdot, epoch, limits, out, owner):
             middle = _state(first[k], last[k], r, rdot, 0.0, epoch, outer, state)
             if not math.isfinite(state[3]):
                 continue
+            # most pairs are of strangers and far too fast: leave them before the costly part
+            if _excess2(state) > limits[0] ** 2 + 0.2 * GM / r:
+                continue
             rddot = 0.0
             for _ in range(2):
                 # angular momentum of the tracklet gives the curvature of r(t)
@@ -115,9 +125,7 @@ def to_reference(first, last, r, rdot, epoch, limits, out, owner):
                     break
             if not math.isfinite(state[3]) or state[6] < limits[1]:
                 continue
-            radius = math.sqrt(state[0] ** 2 + state[1] ** 2 + state[2] ** 2)
-            v2 = state[3] ** 2 + state[4] ** 2 + state[5] ** 2
-            if v2 - 2.0 * GM / radius > limits[0] ** 2:
+            if _excess2(state) > limits[0] ** 2:
                 continue
             h = kepler.step(state[0], state[1], state[2], state[3], state[4], state[5],
                             epoch - middle, GM)  # fmt: skip
@@ -167,7 +175,7 @@ def _distance2(a, b, scale, limit2):
 
 
 @njit(cache=True)
-def neighbours(states, owner, order, keys, night, radius, scale, rules, start, flat,
+def neighbours(states, owner, order, keys, night, wanted, radius, scale, rules, start, flat,
                centre, spread):  # fmt: skip
     """Clusters: for each state the tracklets near it, if they fill enough nights.
 
@@ -178,8 +186,8 @@ def neighbours(states, owner, order, keys, night, radius, scale, rules, start, f
         Tracklet of each state; states sorted by cell.
     keys : ndarray of int64, shape (n,)
         Sorted cell keys.
-    night : ndarray of int
-        Index of the night of each tracklet (< 64).
+    night, wanted : ndarray
+        Index of the night of each tracklet (< 64); whether it may be the centre of a cluster.
     radius : float
         Clustering radius [au] at a geocentric distance of 1 au (it grows in proportion).
     scale : float
@@ -207,6 +215,8 @@ def neighbours(states, owner, order, keys, night, radius, scale, rules, start, f
     away = np.empty(4096)
     for s in range(n):
         me = order[s]
+        if not wanted[owner[me]]:
+            continue
         if keys[s] != last_key:
             last_key = keys[s]
             _columns_around(keys, last_key, lo, hi)

@@ -84,6 +84,7 @@ class Window:
         nights, self.night = np.unique(det["visit"] // 100_000, return_inverse=True)
         self.nights = nights
         self.trk_night = self.night[trk_det[trk_start[:-1]]]
+        self.wanted = np.ones(len(self.trk_night), dtype=np.bool_)
         time = self.obs[:, fit.TIME]
         # a round epoch in the middle, so that it does not depend on single detections
         self.epoch = float(np.round(0.5 * (time.min() + time.max()), 1))
@@ -152,7 +153,7 @@ def find_clusters(window, options) -> dict:
     parts = []
     for k, (r, rdot) in enumerate(hypotheses.grid(options["zones"])):
         count = heliolinc.to_reference(first, last, r, rdot, window.epoch, limits, states, owner)
-        part = _cluster(states[:count], owner[:count], window.trk_night, radius, scale, rules)
+        part = _cluster(states[:count], owner[:count], window, radius, scale, rules)
         if part is not None:
             part["mark"] = heliolinc.signatures(
                 part["starts"], part["members"], len(part["seeds"]), salt
@@ -163,7 +164,7 @@ def find_clusters(window, options) -> dict:
     return _tightest(parts)
 
 
-def _cluster(states, owner, night, radius, scale, rules):
+def _cluster(states, owner, window, radius, scale, rules):
     n = len(states)
     if n < rules[0]:
         return None
@@ -178,7 +179,8 @@ def _cluster(states, owner, night, radius, scale, rules):
         start = np.empty(n + 2, dtype=np.int64)
         flat = np.empty(room, dtype=np.int32)
         centre, spread = np.empty(n + 1, dtype=np.int64), np.empty(n + 1)
-        count = heliolinc.neighbours(states, owner, order, keys[order], night, radius, scale,
+        count = heliolinc.neighbours(states, owner, order, keys[order], window.trk_night,
+                                     window.wanted, radius, scale,
                                      rules, start, flat, centre, spread)  # fmt: skip
         if count >= 0:
             break

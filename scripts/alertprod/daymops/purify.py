@@ -220,7 +220,7 @@ def _nonlinear_seed(state, epoch, obs, dets, group, keep, left, rules, use):
 
 
 @njit(cache=True)
-def _predict_error(state, epoch, ob, covariance):
+def predict_error(state, epoch, ob, covariance):
     """Largest one-sigma error [rad] of the predicted direction."""
     moved = np.empty(6)
     partials = np.empty((6, 6))
@@ -270,7 +270,7 @@ def collect(state, epoch, obs, covariance, visits, visit_start, by_dec, decs, cl
         dot = (x * visits[v, 0] + y * visits[v, 1] + z * visits[v, 2]) / rho
         if not dot > visits[v, 3]:
             continue
-        sigma = _predict_error(state, epoch, ob, covariance)
+        sigma = predict_error(state, epoch, ob, covariance)
         reach = min(gate[0] * (sigma + 2.0 * max(ob[fit.SE], ob[fit.SN])), gate[1])
         dec = math.asin(z / rho)
         best, found = 1e300, -1

@@ -74,7 +74,7 @@ def _round(solution, epoch, obs, groups, weight, part):
     for i, k in enumerate(part):
         ob = obs[rows[i]]
         at = path[np.searchsorted(times, ob[:, fit.TIME]), 7 * i : 7 * i + 7]
-        east, north = _offsets(at, ob)
+        east, north = offsets(at, ob)
         value = np.concatenate([-east[:, 0] / ob[:, fit.SE], -north[:, 0] / ob[:, fit.SN]])
         design = np.concatenate(
             [(east[:, 1:] - east[:, :1]) / ob[:, fit.SE, None],
@@ -98,7 +98,7 @@ def _round(solution, epoch, obs, groups, weight, part):
     return moved
 
 
-def _offsets(at, ob):
+def offsets(at, ob):
     """Tangent-plane offsets [rad] of bodies (n, 7, 6) seen from the stations of `ob`, (n, 7)."""
     position, velocity = at[..., :3], at[..., 3:]
     place, sun = ob[:, None, fit.OX : fit.OX + 3], ob[:, None, fit.SX : fit.SX + 3]
