@@ -14,12 +14,13 @@ with job.job(snakemake):
         config=config,
     )
     write_json(snakemake.output.summary, summary, job.provenance(snakemake, summarize_night))
-    folder = snakemake.config["pathvars"]["benchmarks"]
+    places = snakemake.config["pathvars"]
+    benchmarks = places["benchmarks"].replace("<results>", places["results"])
     show_night(
         summary,
         given.association,
         given.alerts,
         dict(snakemake.output.items()),
-        benchmarks=f"{folder.replace('<results>', snakemake.params.results)}/{summary['night']}",
+        benchmarks=f"{benchmarks}/{summary['night']}",
         config=config,
     )
