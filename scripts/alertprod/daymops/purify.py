@@ -195,10 +195,8 @@ def _nonlinear_seed(state, epoch, obs, dets, group, keep, left, rules, use):
         if n < 6 or left < 3:
             return 0
         state[:] = start
-        chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 8, normal)
-        # A start that is still minutes of arc away after eight steps is no orbit.
-        if chi2 < 1e300 and chi2 / (2 * n) < 1e8:
-            chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 20, normal)
+        # from a start under a wrong hypothesis some forty steps may be needed
+        chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 60, normal)
         if chi2 < rules[1] ** 2 * max(2 * n - 6, 4):
             return n
         if left <= 3:
@@ -369,7 +367,7 @@ def _grow(state, epoch, obs, visits, visit_start, by_dec, decs, claimed, gate, r
           normal):  # fmt: skip
     """Fit, collect and fit again until the set of detections stays; at most five rounds."""
     other = np.empty(len(use), dtype=np.int64)
-    chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 20, normal)
+    chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 60, normal)
     for _ in range(5):
         covariance = fit.invert(normal)
         if not math.isfinite(covariance[0, 0]):
@@ -387,5 +385,5 @@ def _grow(state, epoch, obs, visits, visit_start, by_dec, decs, claimed, gate, r
         use[:n] = other[:n]
         if same:
             break
-        chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 20, normal)
+        chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 60, normal)
     return n, chi2
