@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from alertprod.core import tables
+from alertprod.core import kepler, tables
 from alertprod.core.stage import stage
 from alertprod.daymops import fit, heliolinc, hypotheses, purify
 from alertprod.daymops.choose import choose_linkages
@@ -37,7 +37,7 @@ DETECTION = (
 
 
 @stage("daymops", outputs=("linkages",))
-def link_tracklets(tracklets, camera=None, *, config) -> dict:
+def link_tracklets(tracklets, camera=None, before=None, *, config) -> dict:
     """Find sets of tracklets on three nights or more that one orbit explains.
 
     Parameters
@@ -47,6 +47,10 @@ def link_tracklets(tracklets, camera=None, *, config) -> dict:
         ``window_nights`` before the last one are left out.
     camera : Camera, optional
         Gives the station.
+    before : table, optional
+        Product ``linkages`` of the night before. They are taken up again, extended by the new
+        night, and only clusters round tracklets of the new night are searched: what is not linked
+        yet and does not touch the new night was not linkable yesterday either.
     config : dict
         Section ``daymops``; see `DEFAULTS`.
 
@@ -64,8 +68,11 @@ def link_tracklets(tracklets, camera=None, *, config) -> dict:
     if window is None or len(window.nights) < options["min_nights"]:
         log.info("fewer than %d nights with tracklets: nothing to link", options["min_nights"])
         return tables.empty("linkages")
+    known = take_up(window, before, options) if before and tables.n_rows(before) else []
+    if known:
+        window.wanted = window.trk_night == window.trk_night.max()
     clusters = find_clusters(window, options)
-    found = refine(window, clusters, options)
+    found = known + refine(window, clusters, options, known)
     kept = choose_linkages(found)
     log.info("%d linkages, %d after the choice among overlapping ones", len(found), len(kept))
     return _table(window, kept, options)
@@ -219,8 +226,49 @@ def _tightest(parts):
     }  # fmt: skip
 
 
-def refine(window, clusters, options) -> list[dict]:
-    """Fit the clusters; see `purify.purify`.
+def _rules(options):
+    """Thresholds in the order that `purify.purify` takes them."""
+    return np.array(
+        [options["linear_rms_arcsec"] * purify.ARCSEC, options["max_chi"], options["min_nights"],
+         options["min_detections"], options["gate_sigma"],
+         options["gate_arcsec"] * purify.ARCSEC, options["secure_chi"]], dtype=float,
+    )  # fmt: skip
+
+
+def take_up(window, before, options) -> list[dict]:
+    """Linkages of an earlier window, fitted and grown again in this one."""
+    rules = _rules(options)
+    where = {v: k for k, v in enumerate(window.det["diaSourceId"].tolist())}
+    claimed = np.zeros(len(window.night), dtype=np.bool_)
+    _, first = np.unique(before["linkageId"], return_index=True)
+    order = first[np.lexsort((before["linkageId"][first], -before["quality"][first]))]
+    found = []
+    for row in order:
+        mine = before["diaSourceId"][before["linkageId"] == before["linkageId"][row]]
+        dets = sorted(where[d] for d in mine.tolist() if d in where)
+        if len(dets) < options["min_detections"]:
+            continue
+        state = np.array([before[c][row] for c in ("x", "y", "z", "vx", "vy", "vz")])
+        dt = np.array([window.epoch - before["epochMjdTdb"][row]])
+        state = kepler.propagate(state[None], dt)[0]
+        use = np.empty(len(window.sky[0]) + 4096, dtype=np.int64)
+        use[: len(dets)] = dets
+        normal = np.empty((6, 6))
+        n, chi2 = purify._grow(state, window.epoch, window.obs, *window.sky, claimed,
+                               rules[4:6].copy(), rules, use, len(dets), normal)  # fmt: skip
+        nights, _ = purify._nights_with_pairs(use, n, window.night, claimed)
+        if nights < options["min_nights"] or chi2 > rules[1] ** 2 * max(2 * n - 6, 4):
+            continue
+        secure = chi2 < rules[6] ** 2 * (2 * n - 6)
+        claimed[use[:n]] |= secure
+        found.append({"state": state, "covariance": fit.invert(normal), "chi2": float(chi2),
+                      "nights": int(nights), "secure": bool(secure),
+                      "detections": use[:n].copy()})  # fmt: skip
+    return found
+
+
+def refine(window, clusters, options, known=()) -> list[dict]:
+    """Fit the clusters; see `purify.purify`. Detections of secure `known` linkages are taken.
 
     Returns
     -------
@@ -233,18 +281,15 @@ def refine(window, clusters, options) -> list[dict]:
         return []
     nights = _count_nights(starts, members, window.trk_night)
     order = np.lexsort((np.arange(n), clusters["spread"], -nights))
-    arcsec = purify.ARCSEC
-    rules = np.array(
-        [options["linear_rms_arcsec"] * arcsec, options["max_chi"], options["min_nights"],
-         options["min_detections"], options["gate_sigma"], options["gate_arcsec"] * arcsec,
-         options["secure_chi"]], dtype=float,
-    )  # fmt: skip
+    rules = _rules(options)
     size = len(window.night)
     room = min(n, 4 * size) + 1
     state, cov = np.empty((room, 6)), np.empty((room, 6, 6))
     stat, begin = np.empty((room, 3)), np.empty(room + 1, dtype=np.int64)
     dets = np.empty(16 * size + 1024, dtype=np.int64)
     claimed = np.zeros(size, dtype=np.bool_)
+    for link in known:
+        claimed[link["detections"]] |= link["secure"]
     count, fits = purify.purify(
         members, starts, order, seeds, window.epoch, window.obs, window.night, window.trk_start,
         window.trk_det, window.trk_night, window.sky, rules, claimed, state, cov, stat, begin, dets,

@@ -104,6 +104,19 @@ def test_linking_does_not_depend_on_the_order_of_its_input(tracklets, linkages):
     assert all(np.array_equal(linkages[name], again[name]) for name in linkages)
 
 
+def test_one_more_night_gives_the_linkages_of_the_whole_window(tracklets, linkages):
+    yesterday = link_tracklets(tracklets[:-1], config={})
+    today = link_tracklets(tracklets, before=yesterday, config={})
+
+    def groups(table):
+        return {
+            frozenset(table["diaSourceId"][table["linkageId"] == link].tolist())
+            for link in np.unique(table["linkageId"])
+        }
+
+    assert groups(today) == groups(linkages)
+
+
 def test_scrambled_detections_link_to_nothing(tracklets):
     rng = np.random.default_rng(4)
     scrambled = []
