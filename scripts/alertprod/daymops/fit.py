@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from alertprod.core import kepler, observer, orbits
+from alertprod.daymops import parameters
 
 C = observer.C_AU_DAY
 GM = kepler.GM_SUN
@@ -233,79 +234,6 @@ def add_energy_prior(state, weight, normal, right):
 
 
 @njit(cache=True)
-def to_state(frame, params, state):
-    """State of the parameters (a, b, g, a', b', g') in a frame at the observer.
-
-    position = O + (k + a e + b n) / g, velocity = (a' e + b' n + g' k) / g, with O, k, e, n the
-    rows of `frame`. In these the observed motion, parallax included, is nearly linear, also in
-    the inverse distance g that a short arc hardly tells.
-    """
-    a, b, g = params[0], params[1], params[2]
-    for c in range(3):
-        state[c] = frame[0, c] + (frame[1, c] + a * frame[2, c] + b * frame[3, c]) / g
-        state[c + 3] = (
-            params[3] * frame[2, c] + params[4] * frame[3, c] + params[5] * frame[1, c]
-        ) / g
-
-
-@njit(cache=True)
-def to_params(frame, state, params):
-    """Inverse of `to_state`."""
-    depth = 0.0
-    for c in range(3):
-        depth += (state[c] - frame[0, c]) * frame[1, c]
-    depth = max(depth, 1e-4)
-    for k in range(2):
-        place, speed = 0.0, 0.0
-        for c in range(3):
-            place += (state[c] - frame[0, c]) * frame[2 + k, c]
-            speed += state[c + 3] * frame[2 + k, c]
-        params[k] = place / depth
-        params[3 + k] = speed / depth
-    params[2] = 1.0 / depth
-    params[5] = 0.0
-    for c in range(3):
-        params[5] += state[c + 3] * frame[1, c] / depth
-
-
-@njit(cache=True)
-def _jacobian(frame, params, state, out):
-    """Derivative of the state by the parameters (6x6)."""
-    g = params[2]
-    for c in range(3):
-        out[c, 0] = frame[2, c] / g
-        out[c, 1] = frame[3, c] / g
-        out[c, 2] = -(state[c] - frame[0, c]) / g
-        out[c + 3, 2] = -state[c + 3] / g
-        out[c + 3, 3] = frame[2, c] / g
-        out[c + 3, 4] = frame[3, c] / g
-        out[c + 3, 5] = frame[1, c] / g
-        for j in (3, 4, 5):
-            out[c, j] = 0.0
-        out[c + 3, 0] = 0.0
-        out[c + 3, 1] = 0.0
-
-
-@njit(cache=True)
-def _transform(normal, right, jac, new_normal, new_right):
-    """Normal equations of the parameters from those of the state."""
-    for i in range(6):
-        total = 0.0
-        for k in range(6):
-            total += jac[k, i] * right[k]
-        new_right[i] = total
-        for j in range(i + 1):
-            total = 0.0
-            for k in range(6):
-                part = 0.0
-                for m in range(6):
-                    part += normal[k, m] * jac[m, j]
-                total += jac[k, i] * part
-            new_normal[i, j] = total
-            new_normal[j, i] = total
-
-
-@njit(cache=True)
 def _cost(state, epoch, obs, use, weight, normal, right):
     """Chi square and chi square with prior; fills the normal equations of the state."""
     chi2 = _normal(state, epoch, obs, use, normal, right)
@@ -352,8 +280,8 @@ def correct(state, epoch, obs, use, weight, most, normal):
     for c in range(3):
         frame[0, c], frame[1, c] = middle[1 + c], middle[7 + c]
         frame[2, c], frame[3, c] = middle[10 + c], middle[13 + c]
-    to_params(frame, state, params)
-    to_state(frame, params, state)
+    parameters.to_params(frame, state, params)
+    parameters.to_state(frame, params, state)
     chi2, cost = _cost(state, epoch, obs, use, weight, normal, right)
     damping = 1e-3
     count = 0
@@ -361,8 +289,8 @@ def correct(state, epoch, obs, use, weight, most, normal):
     while count < most and cost < 1e300:
         count += 1
         if fresh:
-            _jacobian(frame, params, state, jac)
-            _transform(normal, right, jac, inner, pull)
+            parameters.jacobian(frame, params, state, jac)
+            parameters.transform(normal, right, jac, inner, pull)
             fresh = False
         for i in range(6):
             for j in range(6):
@@ -377,7 +305,7 @@ def correct(state, epoch, obs, use, weight, most, normal):
         limit = min(1.0, 0.5 * params[2] / max(abs(delta[2]), 1e-300))
         for i in range(6):
             trial[i] = params[i] + limit * delta[i]
-        to_state(frame, trial, moved)
+        parameters.to_state(frame, trial, moved)
         new, new_cost = _cost(moved, epoch, obs, use, weight, spare, other)
         if new_cost < cost:
             gain = cost - new_cost
