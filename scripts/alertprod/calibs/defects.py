@@ -60,8 +60,9 @@ def find_defects(
 def find_science_defects(raws: list, camera: Camera, *, config: dict) -> Exposure:
     """Find defects of a camera without darks, in frames between which the sky moves.
 
-    The median in time leaves what stands still on the chip: sky, vignetting and defects. A local
-    median takes away all but the defects.
+    The middle values in time leave what stands still on the chip: sky, vignetting and defects. A
+    local median takes away all but the defects. Hot pixels are bad; those that are merely warm
+    can be used once their excess is subtracted, as a dark would do.
 
     Parameters
     ----------
@@ -69,12 +70,13 @@ def find_science_defects(raws: list, camera: Camera, *, config: dict) -> Exposur
         Frames in order of time; an evenly spread part of them is used.
     camera : Camera
     config : dict
-        Section ``calibs``: ``science_frames``, ``science_sigma``, ``science_box_px``.
+        Section ``calibs``: ``science_frames``, ``science_hot``, ``science_sigma``,
+        ``science_box_px``.
 
     Returns
     -------
     Exposure
-        The mask has BAD.
+        The mask has BAD; the image is the dark rate of warm pixels [electron/s], else zero.
 
     Raises
     ------
@@ -85,16 +87,51 @@ def find_science_defects(raws: list, camera: Camera, *, config: dict) -> Exposur
 
     n = min(len(raws), int(config["science_frames"]))
     chosen = [raws[round(k * (len(raws) - 1) / max(n - 1, 1))] for k in range(n)]
-    frames = read_frames(chosen, camera, "science", config=config)
-    still = np.median(frames.stack, axis=0).astype(np.float32)
+    frames = read_frames(chosen, camera, "science", config=config, electrons=True)
+    frames.stack[...] -= np.median(frames.stack, axis=(1, 2), keepdims=True)
+    still = middle_mean(frames.stack)
     residual = still - median_filter(still, size=int(config["science_box_px"]), mode="nearest")
     inside = np.ones(residual.shape, dtype=bool)
     for region in frames.detector.bad_regions:
         inside[region.slices] = False
-    limit = config["science_sigma"] * _scatter(residual[inside])
-    found = {"NHOT": (residual > limit) & inside, "NDEAD": (residual < -limit) & inside}
-    log.info("defects beyond %.2f adu from the local median of %d frames", limit, n)
-    return _product(found, frames.detector, camera, config)
+    limit = float(config["science_sigma"]) * _scatter(residual[inside])
+    hot = max(float(config["science_hot"]) * _frame_noise(frames.stack), limit)
+    found = {"NHOT": (residual > hot) & inside, "NDEAD": (residual < -hot) & inside}
+    log.info(
+        "hot above %.0f, warm above %.0f electrons over the local median of %d frames",
+        hot, limit, n,
+    )  # fmt: skip
+    product = _product(found, frames.detector, camera, config)
+    warm = (residual > limit) & ~product.bad("BAD")
+    time = float(np.mean([info.dark_time for info in frames.metadata]))
+    if time > 0:
+        product.image = np.where(warm, residual / np.float32(time), 0).astype(np.float32)
+        product.meta |= {"BUNIT": "electron/s", "NWARM": int(warm.sum())}
+    return product
+
+
+def middle_mean(stack: np.ndarray) -> np.ndarray:
+    """Mean of the middle half of the values of each pixel: a median finer than whole numbers.
+
+    Parameters
+    ----------
+    stack : float32, shape (n, ny, nx)
+
+    Returns
+    -------
+    float32, shape (ny, nx)
+    """
+    n = len(stack)
+    cut = n // 4
+    out = np.empty(stack.shape[1:], dtype=np.float32)
+    for y in range(out.shape[0]):  # row by row: a sorted copy of the stack would double it
+        out[y] = np.sort(stack[:, y], axis=0)[cut : n - cut].mean(axis=0)
+    return out
+
+
+def _frame_noise(stack: np.ndarray) -> float:
+    """Noise of one frame from successive differences, in which stars are rare."""
+    return _scatter(np.diff(stack[:, ::4, ::4], axis=0)) / float(np.sqrt(2.0))
 
 
 def hot_pixels(rate: np.ndarray, config: dict) -> np.ndarray:

@@ -89,7 +89,7 @@ def remove_signature(
         image,
         mask,
         variance,
-        _NOTHING if dark is None else dark.image,
+        _dark_rate(dark, defects),
         np.float32(dark_time),
         _NOTHING if flat is None else flat.image,
         np.float32(config["min_flat"]),
@@ -113,6 +113,15 @@ def remove_signature(
         detector.id, float(exposure["ra"]), float(exposure["dec"]), float(exposure["rotation"])
     )
     return Exposure(image=image, mask=mask, variance=variance, meta=meta, wcs=wcs)
+
+
+def _dark_rate(dark: Exposure | None, defects: Exposure | None) -> np.ndarray:
+    """Return the dark current [electron/s]; without a master dark that of known warm pixels."""
+    if dark is not None:
+        return dark.image
+    if defects is not None and defects.meta.get("BUNIT") == "electron/s":
+        return defects.image
+    return _NOTHING
 
 
 def _check_masters(masters: dict, detector: Detector, exposure: dict, config: dict) -> None:

@@ -67,7 +67,7 @@ def test_no_masters_are_no_grounds_for_a_defect_map(tinycam, config):
         find_defects(None, None, [], tinycam.camera(), config=config)
 
 
-def drifting(tinycam, folder, step, n=9):
+def drifting(tinycam, folder, step, n=9, warm=None):
     """Frames of a star field that moves by `step` px from frame to frame, with hot pixels."""
     rng = np.random.default_rng(3)
     y, x = np.mgrid[: tinycam.NY, : tinycam.NX]
@@ -79,6 +79,8 @@ def drifting(tinycam, folder, step, n=9):
             scene += 8000 * np.exp(-((x - cx - k * step) ** 2 + (y - cy) ** 2) / 2.5)
         scene[5, 5] += 900.0
         scene[40, 77] += 900.0
+        for place, excess in (warm or {}).items():
+            scene[place] += excess
         counts = rng.poisson(scene).astype(float)
         paths.append(tinycam.write_raw(folder / f"{step}_{k}.fits", counts, rng))
     return paths
@@ -127,3 +129,16 @@ def test_a_real_dark_shows_the_defects_that_the_lsst_stack_found(real_data, conf
     ours = hot_pixels(dark.image, {**config, "hot_rate": 0.0, "hot_sigma": 4.5})
     assert (ours & theirs).sum() == theirs.sum() == 268
     assert ours.sum() < 1.05 * theirs.sum()
+
+
+def test_warm_pixels_are_measured_and_hot_ones_are_bad(tinycam, tmp_path, config):
+    """A pixel of a few electrons per second stays usable: its excess is known."""
+    found = find_science_defects(
+        drifting(tinycam, tmp_path, 5, warm={(30, 60): 80.0}),
+        tinycam.camera(),
+        config={**config, "science_sigma": 4.0},
+    )
+    assert not found.bad("BAD")[30, 60] and found.bad("BAD")[5, 5]
+    assert found.meta["BUNIT"] == "electron/s" and found.meta["NWARM"] >= 1
+    assert found.image[5, 5] == 0
+    assert found.image[30, 60] > 0.5 * found.image.max()
