@@ -87,7 +87,8 @@ def fit_linkages(linkages, options) -> dict:
     groups = [np.flatnonzero(back == k) for k in range(len(link_id))]
     start = np.stack([linkages[c][first] for c in STATE], axis=-1)
     states, covariances, chi2, bounded = _fit_all(start, float(epochs[0]), obs, groups, options)
-    return _describe(linkages, link_id, groups, (states, covariances, chi2, bounded), options)
+    solution = states, covariances, chi2, bounded
+    return _describe(linkages, link_id, groups, solution, (obs, options))
 
 
 def _fit_all(start, epoch, obs, groups, options):
@@ -104,10 +105,15 @@ def _fit_all(start, epoch, obs, groups, options):
             states[k] = start[k]
             chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], weight[k], 40, normal)
             covariances[k] = fit.invert(normal)
-    if options["dynamics"] == "nbody":
-        better, cov, new = correct_nbody(states, epoch, obs, groups, weight=weight)
-        good = np.isfinite(cov).all(axis=(1, 2)) & (new < chi2 + 10.0)
-        states[good], covariances[good], chi2[good] = better[good], cov[good], new[good]
+    # an orbit that cannot be would force tiny steps on all that share its integration
+    sane = np.flatnonzero(_sane(states, conics.states_to_elements(states, epoch)))
+    if options["dynamics"] == "nbody" and len(sane):
+        better, cov, new = correct_nbody(
+            states[sane], epoch, obs, [groups[k] for k in sane], weight=weight[sane]
+        )
+        good = np.isfinite(cov).all(axis=(1, 2)) & (new < chi2[sane] + 10.0)
+        into = sane[good]
+        states[into], covariances[into], chi2[into] = better[good], cov[good], new[good]
     return states, covariances, chi2, weight > 0.0
 
 
@@ -120,9 +126,9 @@ def _relative_error(state, covariance):
     return np.sqrt(variance) * r if variance >= 0.0 else np.inf
 
 
-def _describe(linkages, link_id, groups, solution, options):
+def _describe(linkages, link_id, groups, solution, context):
     """Table of elements, brightness, class and quality; one row per linkage."""
-    states, covariances, chi2, bounded = solution
+    (states, covariances, chi2, bounded), (obs, options) = solution, context
     epoch = float(linkages["epochMjdTdb"][0])
     elements = conics.states_to_elements(states, epoch)
     n = len(link_id)
@@ -133,7 +139,7 @@ def _describe(linkages, link_id, groups, solution, options):
         part = tables.take(linkages, g)
         arc[k] = np.ptp(part["midpointMjdTai"])
         nights[k] = part["nNights"][0]
-        h[k], h_err[k] = absolute_magnitude(states[k], epoch, part, options)
+        h[k], h_err[k] = absolute_magnitude(states[k], epoch, part, obs[g], options["slope_g"])
     rms = np.sqrt(chi2 / (2 * count)) * _typical_error(linkages, groups)
     classes = np.array([orbit_class(*row[:3]) for row in elements], dtype=object)
     sane = _sane(states, elements)
@@ -173,30 +179,38 @@ def _sane(states, elements):
     return bound | ((e >= 1.0) & (e < 20.0) & (q > 0.05) & (speed < 3.0 * escape))
 
 
-def absolute_magnitude(state, epoch, part, options):
+def absolute_magnitude(state, epoch, part, obs, slope):
     """H and its error from the magnitudes of a linkage, with mean asteroid colours.
 
-    Returns (99, NaN) when no detection has a magnitude. The rotational light curve, not the
-    photometric error, limits H: a floor of 0.1 mag per detection stands for it.
+    Parameters
+    ----------
+    state : ndarray, shape (6,)
+    epoch : float
+    part : table
+        Detections with mag, magErr, band.
+    obs : ndarray, shape (n, WIDTH)
+        Their observation blocks.
+    slope : float
+        G.
+
+    Returns
+    -------
+    h, error : float
+        (99, NaN) when no detection has a magnitude. The rotational light curve, not the
+        photometric error, limits H: a floor of 0.1 mag per detection stands for it.
     """
-    mag = part["mag"].astype(float)
-    good = np.isfinite(mag)
-    if not good.any():
+    mag, error = part["mag"].astype(float), part["magErr"].astype(float)
+    good = np.flatnonzero(np.isfinite(mag))
+    if not len(good):
         return 99.0, np.nan
-    values, weights = [], []
-    for t in np.unique(part["midpointMjdTai"][good]):
-        rows = good & (part["midpointMjdTai"] == t)
-        helio, topo = ephemeris.topocentric(state[None], np.array([epoch]), t, options["obscode"])
-        r, delta = np.linalg.norm(helio[:, :3]), np.linalg.norm(topo[:, :3])
-        phase = ephemeris.phase_angle(helio, topo)
-        shift = ephemeris.magnitude_hg(0.0, options["slope_g"], r, delta, phase)[0]
-        for k in np.flatnonzero(rows):
-            v = mag[k] + conics.V_MINUS_BAND.get(str(part["band"][k]), 0.0)
-            error = float(part["magErr"][k])
-            values.append(v - shift)
-            weights.append(1.0 / (0.1**2 + (error**2 if np.isfinite(error) else 0.1**2)))
-    mean = float(np.average(values, weights=weights))
-    return mean, float(1.0 / np.sqrt(np.sum(weights)))
+    topo = np.array([fit.place_seen(state, epoch, obs[k])[:3] for k in good])
+    helio = topo + obs[good, fit.OX : fit.OX + 3]
+    r, delta = np.linalg.norm(helio, axis=1), np.linalg.norm(topo, axis=1)
+    shift = ephemeris.magnitude_hg(0.0, slope, r, delta, ephemeris.phase_angle(helio, topo))
+    colour = np.array([conics.V_MINUS_BAND.get(str(b), 0.0) for b in part["band"][good]])
+    weight = 1.0 / (0.1**2 + np.where(np.isfinite(error[good]), error[good], 0.1) ** 2)
+    mean = float(np.average(mag[good] + colour - shift, weights=weight))
+    return mean, float(1.0 / np.sqrt(np.sum(weight)))
 
 
 def orbit_class(q, e, incl) -> str:

@@ -76,6 +76,24 @@ def test_absurd_orbits_are_not_called_good():
     assert discoveries._sane(states, elements).tolist() == [True, False, False, True, False]
 
 
+def test_absolute_magnitude_undoes_the_distances(linkages, found):
+    """Against astropy-free arithmetic: brighter by 5 log(r delta) and the phase function."""
+    from alertprod.core import ephemeris
+
+    row = int(np.flatnonzero(found["orbitClass"] == "MBA")[0])
+    part = tables.take(linkages, linkages["linkageId"] == found["linkageId"][row])
+    state = np.array([[found[c][row] for c in discoveries.STATE]])
+    values = []
+    for t, mag in zip(part["midpointMjdTai"], part["mag"], strict=True):
+        helio, topo = ephemeris.topocentric(state, found["epochMjdTdb"][row : row + 1], t, "X05")
+        r, d = np.linalg.norm(helio[0, :3]), np.linalg.norm(topo[0, :3])
+        cosine = (helio[0, :3] @ topo[0, :3]) / (r * d)
+        phase = np.rad2deg(np.arccos(cosine))
+        values.append(mag + 0.21 - ephemeris.magnitude_hg(0.0, 0.15, r, d, np.array([phase]))[0])
+    assert found["H"][row] == pytest.approx(np.mean(values), abs=0.05)
+    assert 0.0 < found["HErr"][row] < 0.1
+
+
 CLASSES = [
     (2.2, 0.15, 5, "MBA"), (1.0, 0.5, 5, "NEO"), (5.0, 0.04, 8, "Trojan"), (42, 0.05, 2, "TNO"),
     (1.5, 0.3, 5, "Mars-crosser"), (10, 0.3, 8, "Centaur"), (1.3566, 6.1, 175, "hyperbolic"),
