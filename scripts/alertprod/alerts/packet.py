@@ -31,10 +31,20 @@ def schema() -> Any:
 
 @cache
 def parsed() -> Any:
-    """Return the schema as fastavro wants it."""
+    """Return the schema as fastavro wants it, its keys in alphabetical order.
+
+    fastavro walks through a set of keys, in an order that Python changes from process to process;
+    the schema stands in every container, whose bytes are to be the same.
+    """
     import fastavro
 
-    return fastavro.parse_schema(schema().definition)
+    return _ordered(fastavro.parse_schema(schema().definition))
+
+
+def _ordered(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _ordered(node[key]) for key in sorted(node)}
+    return [_ordered(item) for item in node] if isinstance(node, list) else node
 
 
 @cache
