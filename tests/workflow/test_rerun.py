@@ -81,3 +81,11 @@ def test_foreign_database_is_refused_in_a_sentence(night, tiny, tmp_path):
     assert done.returncode != 0
     assert "foreign.sqlite has 1 tables but is no APDB" in done.stdout
     assert "most recent call last" not in done.stdout
+
+
+def test_selecting_an_earlier_night_takes_no_later_one_back(night, expected, tmp_path):
+    changed = night.copy(tmp_path / "night")
+    changed.configure(select={"nights": ["20261008"]})
+    assert set(changed.plan()) <= {"sync_apdb", "all"}
+    changed.run()
+    assert changed.database() == expected[1]

@@ -10,7 +10,10 @@ from alertprod.core.apdb.create import open_database
 def sync_apdb(
     products: Iterable[str], database: str, *, root: str, instrument: str, chain: str = ""
 ) -> fold.State | None:
-    """Bring the database to the last state that the products record.
+    """Bring the database to the last state that the products record, if it is not there yet.
+
+    A database that holds that state already, and perhaps later nights that were not selected,
+    stays as it is.
 
     Parameters
     ----------
@@ -27,7 +30,7 @@ def sync_apdb(
     Returns
     -------
     State or None
-        The state in which the database is now; None without products.
+        The last state of the products; None without products.
     """
     states = [(fold.state_of(Path(path)), Path(path)) for path in products]
     if not states:
@@ -36,6 +39,7 @@ def sync_apdb(
     settings = fold.Settings(root=Path(root), allow_rollback=True)
     with open_database(database, instrument, chain) as connection:
         connection.begin()
-        replay.catch_up(connection, path, state.token, settings)
+        if fold.number_of(connection, state.token) is None:
+            replay.catch_up(connection, path, state.token, settings)
         connection.commit()
     return state

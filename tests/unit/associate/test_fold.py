@@ -107,6 +107,13 @@ def test_a_deleted_database_comes_back_from_its_files(night, survey):
     assert survey.dump(night.database) == rows
 
 
+def test_following_an_earlier_night_takes_no_later_one_back(night, survey):
+    rows = survey.dump(night.database)
+    first = [night.path(1, "forced.parquet")]
+    sync_apdb(first, night.database, root=str(night.root), instrument="simcam")
+    assert survey.dump(night.database) == rows
+
+
 def test_a_new_visit_replays_what_a_deleted_database_has_lost(night, survey):
     night.observe(5)
     night.associate(5, 4)
