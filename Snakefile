@@ -35,3 +35,10 @@ rule all:
     default_target: True
     input:
         everything,
+
+
+onsuccess:
+    for night in SHEET.nights:
+        if exists(f"{RESULTS}/{night}/summary.txt"):
+            with open(f"{RESULTS}/{night}/summary.txt", encoding="utf-8") as text:
+                print(text.read())

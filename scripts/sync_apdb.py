@@ -5,8 +5,7 @@ from alertprod.associate import sync_apdb
 
 with job.job(snakemake):
     params = snakemake.params
-    url = job.database_url(params.database, params.results)
-    state = sync_apdb(
-        snakemake.input.products, url, root=params.results, instrument=params.instrument
-    )
+    root = job.results(snakemake)
+    url = job.database_url(params.database, root)
+    state = sync_apdb(snakemake.input.products, url, root=root, instrument=params.instrument)
     job.mark_database(url, snakemake.output.database, state)

@@ -30,6 +30,7 @@ from alertprod.core.files import digest, file_digest, write_bytes
 
 log = logging.getLogger("alertprod")
 PR_SET_PDEATHSIG = 1
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 #: Handed on in memory where a rule does not write them.
 CHAINED = ("isr",)
 
@@ -47,8 +48,9 @@ def chain(snakemake, *functions: Callable) -> None:
     with job(snakemake):
         pool = Pool(snakemake)
         reason = None
-        for function in functions:
+        for number, function in enumerate(functions):
             facts = provenance(snakemake, function)
+            pool.forget(functions[number:])
             if reason is None:
                 reason = _run_stage(function, pool, snakemake, facts)
             else:
@@ -81,7 +83,7 @@ def fold(snakemake, function: Callable, **more: Any) -> None:
 def fold_context(snakemake, function: Callable) -> dict[str, Any]:
     """Return what a state of the fold must know: database, parent, inputs, code."""
     params = snakemake.params
-    root = str(params.results)
+    root = results(snakemake)
     parent = next(name for name in ("previous", "association") if name in snakemake.input.keys())
     previous = _paths_of(snakemake, parent)
     inputs = [name for name in snakemake.input.keys() if name != parent]
@@ -97,6 +99,11 @@ def fold_context(snakemake, function: Callable) -> dict[str, Any]:
     if params.clock == "wall":
         context["now"] = times.now_tai()
     return context
+
+
+def results(snakemake) -> str:
+    """Return the directory of all products; no parameter, or moving it would rerun everything."""
+    return str(snakemake.config["pathvars"]["results"])
 
 
 def database_url(database: str, root: str) -> str:
@@ -137,6 +144,7 @@ def status(path) -> tuple[str, str]:
 def job(snakemake) -> Iterator[None]:
     """Log to the rule's file; turn the two expected failures into what they mean."""
     die_with_parent()
+    keep_memory()
     if snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(
@@ -158,6 +166,16 @@ def job(snakemake) -> Iterator[None]:
         log.exception("%s failed", snakemake.rule)
         print(f"{snakemake.rule} failed; see {snakemake.log}", file=sys.stderr)
         sys.exit(1)
+
+
+def keep_memory() -> None:
+    """Have the allocator reuse large blocks instead of giving them back (glibc).
+
+    First touch of a fresh page costs more than most arithmetic done on it.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def die_with_parent() -> None:
@@ -192,6 +210,11 @@ class Pool:
         if name not in self.made:
             self.made[name] = load(name, self.files[name])
         return self.made[name]
+
+    def forget(self, functions) -> None:
+        """Let go of the products that none of the functions takes."""
+        wanted = {name for one in functions for name in inspect.signature(one).parameters}
+        self.made = {name: value for name, value in self.made.items() if name in wanted}
 
     def __contains__(self, name: str) -> bool:
         return name in self.made or name in self.files
@@ -263,7 +286,7 @@ def provenance(snakemake, function) -> dict[str, Any]:
     rule as a whole; names are relative to ``<results>`` or to the work directory.
     """
     parameters = inspect.signature(function).parameters
-    root = str(snakemake.params.get("results", "results"))
+    root = results(snakemake)
     inputs = [relative(path, root) for name in parameters for path in _paths_of(snakemake, name)]
     section = snakemake.params.sections[function.section]
     return {
@@ -296,7 +319,7 @@ def relative(path: str, root: str) -> str:
 
 def content_digests(snakemake, names: list[str]) -> dict[str, str]:
     """Return the digests of the content of the named inputs, by relative name."""
-    root = str(snakemake.params.get("results", "results"))
+    root = results(snakemake)
     return {
         relative(path, root): _content_digest(path)
         for name in names

@@ -79,5 +79,4 @@ def settings(*stages):
     return {
         "sections": {stage: section(stage) for stage in stages},
         "code": {stage: code(stage) for stage in stages},
-        "results": RESULTS,
     }

@@ -4,9 +4,9 @@ Names of products, and all input functions; they answer from the exposure sheet.
 
 from bisect import bisect_right
 
-from snakemake.utils import validate
 
-validate(config, "../schemas/config.schema.yaml")
+include: "config.smk"
+
 
 RESULTS = config["pathvars"]["results"]
 CAMERA = f"config/instruments/{config['instrument']}.yaml"

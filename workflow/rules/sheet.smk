@@ -33,17 +33,17 @@ def check_sheet(path, name, rows):
     schema = f"{workflow.basedir}/workflow/schemas/exposures.schema.yaml"
     with open(schema, encoding="utf-8") as handle:
         columns = yaml.safe_load(handle)[name]
-    for column, rule in columns.items():
-        pattern = re.compile(rule["pattern"])
+    for column, wanted in columns.items():
+        pattern = re.compile(wanted["pattern"])
         for value in {row.get(column) for row in rows}:
             if value is None:
                 raise WorkflowError(
-                    f"{path} lacks the column {column} ({rule['doc']}). Write it again with alertprod ingest."
+                    f"{path} lacks the column {column} ({wanted['doc']}). Write it again with alertprod ingest."
                 )
             if not pattern.fullmatch(value):
                 line = 2 + next(n for n, row in enumerate(rows) if row[column] == value)
                 raise WorkflowError(
-                    f"{path}, line {line}: {column} is {value!r}, but it must be {rule['doc']}. Mend the sheet."
+                    f"{path}, line {line}: {column} is {value!r}, but it must be {wanted['doc']}. Mend the sheet."
                 )
 
 

@@ -14,7 +14,6 @@ Bertin 2006, ASPC 351, 112 (SCAMP: the same idea with cross-correlations).
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 RAD = np.pi / 180.0
 CANDIDATES = 40
@@ -57,6 +56,8 @@ def unit_vectors(ra, dec) -> np.ndarray:
 
 
 def _mutual(a: np.ndarray, b: np.ndarray, radius: float):
+    from scipy.spatial import cKDTree  # slow to import
+
     none = np.zeros(0, dtype=np.int64)
     ka = np.flatnonzero(np.isfinite(a).all(axis=1))
     kb = np.flatnonzero(np.isfinite(b).all(axis=1))
