@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 home=https://raw.githubusercontent.com/rzellem/EXOTIC_sampledata/e48fda38ff0d245d961369528f1ab71cd643de22/HatP32Dec202017
 data=data/hatp32
 configs=(config/hatp32.yaml)
-export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=scripts
+alertprod() { python -m alertprod.cli "$@"; }
 
 # 1. Raw frames, kept gzipped; the checksum is that of the FITS file inside.
 mkdir -p "$data/raw"
