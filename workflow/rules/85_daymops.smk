@@ -27,6 +27,7 @@ rule make_tracklets:
 rule link_tracklets:
     """Link tracklets over the nights of the window."""
     input:
+        camera=CAMERA,
         tracklets=window,
     output:
         linkages=f"{NIGHT}/linkages.parquet",
@@ -45,6 +46,7 @@ rule link_tracklets:
 rule fit_orbits:
     """Fit orbits to the linkages and add them to those found before."""
     input:
+        camera=CAMERA,
         linkages=f"{NIGHT}/linkages.parquet",
         tracklets=window,
         orbits=found_orbits,
@@ -65,6 +67,7 @@ rule fit_orbits:
 rule report_discoveries:
     """Write the night's discoveries for the Minor Planet Center (ADES)."""
     input:
+        camera=CAMERA,
         linkages=f"{NIGHT}/linkages.parquet",
         tracklets=window,
         orbits=f"{NIGHT}/orbits.parquet",
