@@ -21,6 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from alertprod.core import observer, orbits, tables
+from alertprod.core.defaults import complete
 from alertprod.ephemerides import night, predict_night, predict_visit
 from alertprod.ephemerides.catalog import read_orbits
 
@@ -93,10 +94,21 @@ def main():
             orbits.elements_to_states, catalogue["elements"], catalogue["epoch"]
         )
         zero = np.zeros(len(states))
-        looks = night._pointings(visits, night.DEFAULTS)
-        night.screen(states[:50], catalogue["epoch"][:50], zero[:50], looks, night.DEFAULTS)
+        looks = night._pointings(visits, night.with_camera(complete({}, "ephemerides"), None))
+        night.screen(
+            states[:50],
+            catalogue["epoch"][:50],
+            zero[:50],
+            looks,
+            night.with_camera(complete({}, "ephemerides"), None),
+        )
         figures["screen_s"], near = timed(
-            night.screen, states, catalogue["epoch"], zero, looks, night.DEFAULTS
+            night.screen,
+            states,
+            catalogue["epoch"],
+            zero,
+            looks,
+            night.with_camera(complete({}, "ephemerides"), None),
         )
         figures["near"] = int(near.sum())
         kinds = ["kepler", "nbody"] if options.nbody else ["kepler"]

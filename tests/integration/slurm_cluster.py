@@ -132,6 +132,8 @@ class Cluster:
         end = time.monotonic() + limit_s
         while not ready():
             if time.monotonic() > end:
-                logs = "\n".join(p.read_text(errors="replace")[-800:] for p in self.run.glob("*.out"))
+                logs = "\n".join(
+                    p.read_text(errors="replace")[-800:] for p in self.run.glob("*.out")
+                )
                 raise TimeoutError(f"{what} did not come up:\n{logs}")
             time.sleep(0.3)

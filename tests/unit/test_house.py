@@ -16,7 +16,9 @@ RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS = 400, 60, 7
 #: Written in pieces, so that this file passes its own test.
 PLACES = re.compile(r"(?<![\w.*<>}{$-])/(?:" + "|".join(["work", "home", "root", "Users"]) + r")/")
-INDEXES = re.compile("|".join(["pypi" + r"\.", "python" + "hosted", "index" + "-url", "ana" + "conda"]))
+INDEXES = re.compile(
+    "|".join(["pypi" + r"\.", "python" + "hosted", "index" + "-url", "ana" + "conda"])
+)
 TEXT = {".py", ".smk", ".yaml", ".yml", ".md", ".rst", ".toml", ".txt", ".lock", ".cff", ".jinja"}
 BLOCK = re.compile(r"^rule (\w+):\n((?:[ \t]+.*\n|\n)+)", re.M)
 

@@ -17,14 +17,6 @@ from alertprod.daymops.refine import correct_nbody
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = {
-    "obscode": "X05",
-    "dynamics": "nbody",
-    "slope_g": 0.15,
-    "prior_weight": 16.0,  # of (v/v_escape)^2 = 1/2 with sigma 1/4, when the arc is too short
-    "prior_below": 0.05,  # relative error of a above which the prior binds the fit
-    "same_arcsec": 2.0,  # an orbit that predicts a linkage to this is the same object
-}
 STATE = ("x", "y", "z", "vx", "vy", "vz")
 UPPER = tuple(zip(*np.triu_indices(6), strict=True))
 COVARIANCE = tuple(f"cov{i}{j}" for i, j in UPPER)
@@ -46,7 +38,7 @@ def fit_orbits(linkages, tracklets, orbits=None, camera=None, *, config) -> dict
     camera : Camera, optional
         Gives the station.
     config : dict
-        Section ``daymops``; see `DEFAULTS`.
+        Section ``daymops``.
 
     Returns
     -------
@@ -54,7 +46,7 @@ def fit_orbits(linkages, tracklets, orbits=None, camera=None, *, config) -> dict
         Product ``orbits``, cumulative, in order of discovery. Identifiers follow from the night
         and the order of first detections: the same input gives the same names.
     """
-    options = with_station(DEFAULTS, config, camera)
+    options = with_station(config, camera)
     before = orbits or tables.empty("orbits")
     before = tables.conform(
         {**before, "status": np.full(tables.n_rows(before), "kept", dtype=object),

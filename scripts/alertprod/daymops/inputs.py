@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 
 from alertprod.core import tables
+from alertprod.core.defaults import complete
 from alertprod.core.errors import Rejected
 
 log = logging.getLogger(__name__)
 
 
-def with_station(defaults, config, camera) -> dict:
-    """Options: defaults, then what the camera knows, then what the configuration says."""
-    known = {} if camera is None else {"obscode": camera.obscode}
-    return {**defaults, **known, **{k: v for k, v in (config or {}).items() if v is not None}}
+def with_station(config, camera) -> dict:
+    """Return the section of the configuration with the camera's station (X05 without a camera)."""
+    known = {"obscode": "X05" if camera is None else camera.obscode}
+    return {**known, **complete(config, "daymops")}
 
 
 def read_all(items) -> list[dict]:

@@ -14,22 +14,6 @@ from alertprod.daymops.inputs import read_all, with_station
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = {
-    "obscode": "X05",
-    "window_nights": 15,
-    "min_nights": 3,
-    "min_detections": 6,
-    "zones": None,  # of hypotheses; None: all of `hypotheses.ZONES`
-    "cluster_radius_km": 1.7e5,  # at a geocentric distance of 1 au
-    "max_cluster": 400,
-    "excess_speed_km_s": 0.0,  # at infinity; some tens to link interstellar objects
-    "min_distance_au": 0.02,
-    "linear_rms_arcsec": 10.0,
-    "max_chi": 2.0,  # largest reduced chi of a linkage
-    "secure_chi": 1.6,
-    "gate_sigma": 4.5,
-    "gate_arcsec": 5.0,
-}
 DETECTION = (
     "diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "raErr", "decErr", "mag",
     "magErr", "band",
@@ -52,7 +36,7 @@ def link_tracklets(tracklets, camera=None, before=None, *, config) -> dict:
         night, and only clusters round tracklets of the new night are searched: what is not linked
         yet and does not touch the new night was not linkable yesterday either.
     config : dict
-        Section ``daymops``; see `DEFAULTS`.
+        Section ``daymops``.
 
     Returns
     -------
@@ -63,7 +47,7 @@ def link_tracklets(tracklets, camera=None, before=None, *, config) -> dict:
     -----
     The result does not depend on the order of the tables or rows.
     """
-    options = with_station(DEFAULTS, config, camera)
+    options = with_station(config, camera)
     window = Window.from_tables(read_all(tracklets), options)
     if window is None or len(window.nights) < options["min_nights"]:
         log.info("fewer than %d nights with tracklets: nothing to link", options["min_nights"])

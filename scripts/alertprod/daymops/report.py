@@ -13,16 +13,6 @@ from alertprod.daymops.inputs import with_station
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = {
-    "obscode": "X05",
-    "submitter": "A. Observer",
-    "observers": ["A. Observer"],
-    "measurers": ["A. Observer"],
-    "telescope": {"design": "Reflector", "aperture": "8.4", "detector": "CCD"},
-    "astrometric_catalogue": "Gaia2",
-    "photometric_catalogue": "Gaia2",
-}
-
 
 @stage("daymops", outputs=("discoveries",))
 def report_discoveries(orbits, linkages, camera=None, *, config) -> str:
@@ -35,14 +25,14 @@ def report_discoveries(orbits, linkages, camera=None, *, config) -> str:
     camera : Camera, optional
         Gives the station.
     config : dict
-        Section ``daymops``; see `DEFAULTS`.
+        Section ``daymops``.
 
     Returns
     -------
     str
         Empty when nothing is new. Objects in order of designation, detections in order of time.
     """
-    options = with_station(DEFAULTS, config, camera)
+    options = with_station(config, camera)
     return ades.write_psv(new_records(orbits, linkages, options), options)
 
 

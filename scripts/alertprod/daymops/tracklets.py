@@ -22,26 +22,13 @@ from numba import njit
 from scipy.spatial import cKDTree
 
 from alertprod.core import ids, orbits, tables
+from alertprod.core.defaults import complete
 from alertprod.core.errors import BadInput
 from alertprod.core.stage import stage
 from alertprod.daymops.inputs import read_all
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = {
-    "min_interval_minutes": 5.0,
-    "max_interval_minutes": 90.0,
-    "max_rate_deg_day": 1.5,
-    "max_trailed_rate_deg_day": 10.0,  # with a trail that tells length and direction
-    "min_arc_arcsec": 0.3,
-    "max_rms_arcsec": 0.5,  # from a great circle, of merged tracklets
-    "max_detections": 3,  # of a DIAObject: more means that it stands still
-    "max_pairs_per_detection": 100,
-    "exposure_s": 30.0,
-    "trail_tolerance": 0.3,  # relative, of the rate told by a trail
-    "trail_angle_deg": 20.0,
-    "min_trail_arcsec": 3.0,
-}
 _NEEDED = ("diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "raErr", "decErr")
 _TRAIL = ("trailLength", "trailAngle")
 
@@ -57,7 +44,7 @@ def make_tracklets(associations, *, config) -> dict:
         object, a negative flux or a DIAObject of many sources are left out; so are rejected
         visits.
     config : dict
-        Section ``daymops``; see `DEFAULTS`.
+        Section ``daymops``.
 
     Returns
     -------
@@ -70,7 +57,7 @@ def make_tracklets(associations, *, config) -> dict:
     BadInput
         If a table lacks a needed column, or visits of several nights are mixed.
     """
-    options = {**DEFAULTS, **(config or {})}
+    options = complete(config, "daymops")
     det = select_detections(read_all(associations), options)
     if len(det["diaSourceId"]) < 2:
         log.info("%d detections: no tracklets", len(det["diaSourceId"]))

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from alertprod.core import kepler, nbody, observer, orbits, tables
+from alertprod.core.defaults import complete
 from alertprod.core.designations import ss_object_id
 from alertprod.core.errors import BadInput
 from alertprod.core.stage import stage
@@ -21,15 +22,7 @@ from alertprod.ephemerides.catalog import read_orbits
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = {
-    "dynamics": "nbody",  # or "kepler": two-body only (a catalogue with an epoch of this week)
-    "margin_deg": 0.3,  # screen margin on top of motion: two-body error, curvature, dithers
-    "near_au": 0.1,  # nearer to the Earth than this: several states per night
-    "near_step_days": 1.0 / 24.0,
-    "field_radius_deg": 1.75,  # when the visits do not say
-    "pad_days": 0.02,
-    "default_error_arcsec": 0.5,  # of catalogue orbits without a covariance
-}
+FIELD_RADIUS_DEG = 1.75  # where neither the visits nor a camera say
 COVARIANCE = tuple(f"cov{i}{j}" for i in range(6) for j in range(i, 6))
 STATE = ("x", "y", "z", "vx", "vy", "vz")
 
@@ -49,7 +42,7 @@ def predict_night(orbits_known, orbits=None, visits=(), camera=None, *, config) 
     camera : Camera, optional
         Gives station and radius of the field where the visits do not.
     config : dict
-        Section ``ephemerides``; see `DEFAULTS`.
+        Section ``ephemerides``.
 
     Returns
     -------
@@ -61,7 +54,7 @@ def predict_night(orbits_known, orbits=None, visits=(), camera=None, *, config) 
     BadInput
         If the catalogue or a visit is unusable.
     """
-    options = with_camera({**DEFAULTS, **(config or {})}, camera)
+    options = with_camera(complete(config, "ephemerides"), camera)
     pointings = _pointings(visits, options)
     if pointings is None:
         return tables.empty("predicted_night")
@@ -77,7 +70,7 @@ def predict_night(orbits_known, orbits=None, visits=(), camera=None, *, config) 
 def with_camera(options, camera):
     """Add what a camera knows: the station, and the radius of the field."""
     if camera is None:
-        return options
+        return {"field_radius_deg": FIELD_RADIUS_DEG, **options}
     corners = [
         np.hypot(*detector.centre)
         + 0.5 * camera.pixel_scale / 3600.0 * np.hypot(detector.nx, detector.ny)

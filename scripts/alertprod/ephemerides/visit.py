@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from alertprod.core import ephemeris, observer, orbits, tables
+from alertprod.core.defaults import complete
 from alertprod.core.stage import stage
-from alertprod.ephemerides.night import COVARIANCE, DEFAULTS, STATE, with_camera
+from alertprod.ephemerides.night import COVARIANCE, STATE, with_camera
 
 ELEMENTS = ("q", "e", "incl", "node", "argperi", "periTimeMjdTdb")
 AU_DAY_KM_S = observer.AU_KM / observer.DAY_S
@@ -32,7 +33,7 @@ def predict_visit(predicted_night, visit, camera=None, *, config) -> dict:
     table
         Product ``predicted``, sorted by ssObjectId. Positions are astrometric, topocentric, ICRS.
     """
-    options = with_camera({**DEFAULTS, **(config or {})}, camera)
+    options = with_camera(complete(config, "ephemerides"), camera)
     time_tai = float(visit["midpoint_mjd_tai"])
     time = float(observer.tai_to_tdb(time_tai))
     obscode = str(visit.get("obscode") or options.get("obscode") or "500")

@@ -7,6 +7,7 @@ from alertprod.core import orbits as conics
 from alertprod.core import tables
 from alertprod.core.errors import BadInput
 from alertprod.daymops import ades, discoveries, fit_orbits, report, report_discoveries
+from alertprod.daymops.inputs import with_station
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def validate(text, tmp_path, monkeypatch):
 def test_the_report_passes_the_official_validator(found, linkages, tmp_path, monkeypatch):
     text = report_discoveries(found, linkages, config={})
     assert "submit is OK" in validate(text, tmp_path, monkeypatch)
-    options = report.DEFAULTS
+    options = with_station({}, None)
     xml = ades.write_xml(report.new_records(found, linkages, options), options)
     assert "submit is OK" in validate(xml, tmp_path, monkeypatch)
     # and the validator does refuse
@@ -135,7 +136,7 @@ def test_the_report_passes_the_official_validator(found, linkages, tmp_path, mon
 def test_times_are_utc_and_every_detection_of_a_new_object_is_reported(found, linkages):
     from astropy.time import Time
 
-    rows = report.new_records(found, linkages, report.DEFAULTS)
+    rows = report.new_records(found, linkages, with_station({}, None))
     assert len(rows) == found["nObs"].sum()
     by_id = dict(zip(linkages["diaSourceId"].tolist(), linkages["midpointMjdTai"], strict=True))
     for row in rows[:5]:
@@ -160,6 +161,6 @@ def test_what_the_schema_lets_pass_is_refused_here(found, linkages, option, word
 def test_long_names_and_detections_reported_twice_are_refused():
     record = {"trkSub": "A1V30000", "obsSubID": "1", "stn": "X05"}
     with pytest.raises(BadInput, match="twice"):
-        ades.check([record, dict(record)], report.DEFAULTS)
+        ades.check([record, dict(record)], with_station({}, None))
     with pytest.raises(BadInput, match="trkSub"):
-        ades.check([record | {"trkSub": "A1V300001"}], report.DEFAULTS)
+        ades.check([record | {"trkSub": "A1V300001"}], with_station({}, None))
