@@ -94,13 +94,14 @@ def main():
             orbits.elements_to_states, catalogue["elements"], catalogue["epoch"]
         )
         zero = np.zeros(len(states))
-        looks = night._pointings(visits, night.with_camera(complete({}, "ephemerides"), None))
+        options = night.with_camera(complete({}, "ephemerides"), None)
+        looks = night._pointings(visits, options)
         night.screen(
             states[:50],
             catalogue["epoch"][:50],
             zero[:50],
             looks,
-            night.with_camera(complete({}, "ephemerides"), None),
+            options,
         )
         figures["screen_s"], near = timed(
             night.screen,
@@ -108,7 +109,7 @@ def main():
             catalogue["epoch"],
             zero,
             looks,
-            night.with_camera(complete({}, "ephemerides"), None),
+            options,
         )
         figures["near"] = int(near.sum())
         kinds = ["kepler", "nbody"] if options.nbody else ["kepler"]

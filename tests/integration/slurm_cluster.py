@@ -38,8 +38,9 @@ SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
-NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[17001-1700{nodes}] CPUs=2 RealMemory=9000
-PartitionName=night Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=30 DefMemPerCPU=1000 State=UP
+NodeName=DEFAULT CPUs=2 RealMemory=9000
+NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[17001-1700{nodes}]
+PartitionName=night Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=30 DefMemPerCPU=1000
 """
 #: Slurm's own commands look here, also inside jobs, which have lost SLURM_CONF.
 SYSTEM = Path("/etc/slurm/slurm.conf")

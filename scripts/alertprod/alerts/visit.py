@@ -142,9 +142,7 @@ class Packaging:
         )
         targets = list(self.config["targets"] or [])
         aperture = float(self.config.get("target_aperture_px", 0.0))
-        measured = forced.measure(
-            objects, targets, difference, calexp, self.moment.time, aperture
-        )
+        measured = forced.measure(objects, targets, difference, calexp, self.moment.time, aperture)
         rows = take(self.association, self.association["detector"] == number)
         stamps = self.stamps(rows, (difference, calexp, template))
         alerts = self.alerts(rows, measured, stamps)

@@ -94,7 +94,8 @@ def read_exposure(path: str | os.PathLike) -> Exposure:
     background = None
     if "BACKGROUND" in extras:
         stored = extras["BACKGROUND"]
-        background = Background(stored["grid"], tuple(int(n) for n in stored["shape"]))
+        ny, nx = (int(n) for n in stored["shape"])
+        background = Background(stored["grid"], (ny, nx))
     return Exposure(
         image,
         mask,

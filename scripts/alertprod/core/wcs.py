@@ -94,7 +94,7 @@ class Wcs:
         v0 = inverse[1, 0] * xi + inverse[1, 1] * eta
         u, v = u0.copy(), v0.copy()
         if self.a is not None and self.b is not None:
-            u, v = self._undistort(u0, v0)
+            u, v = self._undistort(u0, v0, self.a, self.b)
         return u + self.crpix[0], v + self.crpix[1]
 
     def _distort(self, u, v):
@@ -103,9 +103,8 @@ class Wcs:
         powers = np.polynomial.polynomial.polyval2d
         return u + powers(u, v, self.a), v + powers(u, v, self.b)
 
-    def _undistort(self, u0, v0):
+    def _undistort(self, u0, v0, a: np.ndarray, b: np.ndarray):
         powers = np.polynomial.polynomial.polyval2d
-        a, b = self.a, self.b
         au, av = _derivatives(a)
         bu, bv = _derivatives(b)
         u, v = u0.copy(), v0.copy()
@@ -313,12 +312,11 @@ def _refit(header, shape: tuple[int, int]) -> Wcs:
     y, x = np.meshgrid(
         np.linspace(0, shape[0] - 1, 40), np.linspace(0, shape[1] - 1, 40), indexing="ij"
     )
-    x, y = x.ravel(), y.ravel()
-    ra, dec = foreign.all_pix2world(x, y, 0)
+    ra, dec = foreign.all_pix2world(x.ravel(), y.ravel(), 0)
     crpix = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
     crval = np.array([float(v) for v in foreign.all_pix2world(*crpix, 0)])
     xi, eta = project(ra, dec, crval)
-    u, v = x - crpix[0], y - crpix[1]
+    u, v = x.ravel() - crpix[0], y.ravel() - crpix[1]
     px, py = _fit_polynomial(u, v, xi / RAD, MAX_ORDER), _fit_polynomial(u, v, eta / RAD, MAX_ORDER)
     cd = np.array([[px[1, 0], px[0, 1]], [py[1, 0], py[0, 1]]])
     px[1, 0] = px[0, 1] = py[1, 0] = py[0, 1] = 0.0

@@ -55,7 +55,7 @@ def crowd(n=300, seed=4):
                    EPOCH + rng.uniform(-700, 700, 60 * n)], axis=-1)  # fmt: skip
     states = orbits.elements_to_states(el, EPOCH)
     earth = (observer.earth_state(EPOCH)[0] - observer.sun_state(EPOCH)[0])[0]
-    ra, dec = orbits.directions(states[:, :3] - earth)
+    ra, _ = orbits.directions(states[:, :3] - earth)
     centre = np.rad2deg(np.arctan2(earth[1], earth[0])) % 360
     near = np.abs((ra - centre + 180) % 360 - 180) < 15
     return el[near][:n], centre, np.rad2deg(np.arcsin(earth[2] / np.linalg.norm(earth)))
