@@ -332,7 +332,7 @@ def asteroids(run: Run, alert: dict) -> dict:
     for linkage in np.unique(linkages["linkageId"]):
         ids = linkages["diaSourceId"][linkages["linkageId"] == linkage]
         owners = {owner.get(int(k), 0) for k in ids}
-        if len(owners) == 1 and owners > {0} - owners and min(owners) > OFFSET["asteroid"]:
+        if len(owners) == 1 and min(owners) > OFFSET["asteroid"]:
             pure |= owners
         else:
             mixed += 1
