@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,9 +27,10 @@ from typing import Any
 import alertprod
 from alertprod.core import fits, products, tables, times
 from alertprod.core.errors import BadInput, Rejected
-from alertprod.core.files import digest, file_digest, write_bytes
+from alertprod.core.files import digest, file_digest, remove_orphans, write_bytes
 
 log = logging.getLogger("alertprod")
+STARTED = time.time()
 PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 #: Handed on in memory where a rule does not write them.
@@ -145,6 +147,8 @@ def job(snakemake) -> Iterator[None]:
     """Log to the rule's file; turn the two expected failures into what they mean."""
     die_with_parent()
     keep_memory()
+    for path in snakemake.output:
+        remove_orphans(path, STARTED)
     if snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(

@@ -23,6 +23,9 @@ def test_killed_run_ends_with_the_same_products_when_started_again(night, expect
     broken = night.copy(tmp_path / "night")
     for name in (*tiny.NIGHTS, "db"):
         shutil.rmtree(broken.results / name)
+    orphan = broken.visit(tiny.THIRD) / "001" / ".difference.fits.4711.0badcafe.tmp"
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(b"half a pro")
     rng = np.random.default_rng(20261008)
     killed = 0
     # Snakemake alone (its jobs must see to their own end), then everything, then alone again.

@@ -23,6 +23,25 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_orphans(path: str | os.PathLike, before: float) -> None:
+    """Remove what a killed run left of a product under temporary names.
+
+    Parameters
+    ----------
+    path : path
+        The product.
+    before : float
+        POSIX time; what was written later may belong to a job that is still at work.
+    """
+    target = Path(path)
+    for orphan in target.parent.glob(f".{target.name}.*.tmp"):
+        try:
+            if orphan.stat().st_mtime < before:
+                orphan.unlink()
+        except FileNotFoundError:
+            pass  # its writer came to an end
+
+
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Write a small file in one piece."""
     with replacing(path) as temporary:
