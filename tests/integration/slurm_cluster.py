@@ -38,7 +38,7 @@ SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
-NodeName=DEFAULT CPUs=2 RealMemory=9000
+NodeName=DEFAULT CPUs=8 RealMemory=64000
 NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[17001-1700{nodes}]
 PartitionName=night Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=30 DefMemPerCPU=1000
 """
