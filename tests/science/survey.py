@@ -24,9 +24,7 @@ BRIGHT_SNR = 200.0  # photon noise below 5 mmag
 #: Planes of the difference in which nothing is asked of the pipeline.
 MASKED = ("BAD", "CR", "EDGE", "HIGH_VARIANCE", "NO_DATA", "SAT", "SAT_TEMPLATE", "STREAK")
 FIELDS = (
-    "diaSourceId visit detector ra dec raErr decErr x y xErr yErr psfFlux psfFluxErr snr "
-    "isDipole isNegative trailLength reliability pixelFlags_cr pixelFlags_edge "
-    "pixelFlags_interpolated pixelFlags_saturated pixelFlags_suspect"
+    "diaSourceId visit detector ra dec raErr decErr x y psfFlux psfFluxErr snr isNegative reliability"
 ).split()
 
 
@@ -118,7 +116,6 @@ def difference_mask(run: Run, row: dict, detector: int) -> np.ndarray:
     """Return where the difference image says that it cannot be used; all, if it was rejected."""
     from astropy.io import fits
 
-    planes = {}
     path = folder(run, row) / f"{detector:03d}" / "difference.fits"
     with fits.open(path) as hdus:
         if hdus[0].header.get("STATUS") == "REJECTED":
@@ -146,8 +143,7 @@ def alerts_of(run: Run, row: dict) -> dict[str, np.ndarray]:
                 moving = alert.get("ssSource") is not None
                 if not moving and alert.get("diaObject") is None:
                     continue
-                values = [source[name] for name in FIELDS]
-                rows.append([*values, moving])
+                rows.append([*(source[name] for name in FIELDS), moving])
     names = [*FIELDS, "known"]
     columns = zip(*rows, strict=True) if rows else [[] for _ in names]
     return {
@@ -158,6 +154,8 @@ def alerts_of(run: Run, row: dict) -> dict[str, np.ndarray]:
 
 def events(run: Run, row: dict, template: dict) -> dict[str, np.ndarray]:
     """Return what truly changed on a visit, with ``change`` [nJy], ``change_snr``, ``masked``."""
+    from scipy.ndimage import binary_dilation
+
     table = truth_of(run, row)
     table = take(table, np.isin(table["kind"], EVENTS))
     light = np.array([template["light"].get(int(k), 0.0) for k in table["source_id"]])
@@ -166,16 +164,11 @@ def events(run: Run, row: dict, template: dict) -> dict[str, np.ndarray]:
     noise = np.sqrt(table["noise"] ** 2 + template["variance"])
     masked = np.zeros(len(change), bool)
     for detector in np.unique(table["detector"]):
-        mask = difference_mask(run, row, int(detector))
+        mask = binary_dilation(difference_mask(run, row, int(detector)), np.ones((3, 3), bool))
         here = np.flatnonzero(table["detector"] == detector)
         x, y = (np.rint(table[name][here]).astype(int) for name in ("x", "y"))
-        if mask.size == 1:
-            masked[here] = True
-            continue
-        for dy in (-1, 0, 1):
-            for dx in (-1, 0, 1):
-                ny, nx = mask.shape
-                masked[here] |= mask[np.clip(y + dy, 0, ny - 1), np.clip(x + dx, 0, nx - 1)]
+        ny, nx = mask.shape  # 1 x 1 where the image was rejected
+        masked[here] = mask[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)]
     visit = np.full(len(change), row["visit"])
     band = np.full(len(change), row["band"])
     blended = ~isolated(table, np.abs(change))
@@ -225,7 +218,6 @@ def completeness(event: dict, kinds=("variable", "transient")) -> dict:
         "alerted": int((asked & event["alerted"]).sum()),
         "masked": int((wanted & event["masked"]).sum()),
         "found_masked": int((wanted & event["masked"] & event["alerted"]).sum()),
-        "sources": len(np.unique(event["source_id"][asked])),
     }
 
 
@@ -276,20 +268,17 @@ def stars(run: Run) -> dict[str, np.ndarray]:
             mine = take(table, index[seen])
             here = take(here, seen)
             with np.errstate(invalid="ignore", divide="ignore"):
-                mag = -2.5 * np.log10(mine["psfFlux"] / here["flux"])
+                offset = -2.5 * np.log10(mine["psfFlux"] / here["flux"])
             east = (mine["ra"] - here["ra"]) * np.cos(np.radians(here["dec"]))
-            found.append(
-                {
-                    "source_id": here["source_id"],
-                    "band": np.full(len(mag), row["band"]),
-                    "visit": np.full(len(mag), row["visit"]),
-                    "snr": here["snr"],
-                    "mag": 31.4 - 2.5 * np.log10(here["flux"]),
-                    "offset": mag,
-                    "east": east * 3.6e6,
-                    "north": (mine["dec"] - here["dec"]) * 3.6e6,
-                }
-            )
+            found.append({
+                "source_id": here["source_id"],
+                "band": np.full(len(offset), row["band"]),
+                "snr": here["snr"],
+                "mag": 31.4 - 2.5 * np.log10(here["flux"]),
+                "offset": offset,
+                "east": east * 3.6e6,
+                "north": (mine["dec"] - here["dec"]) * 3.6e6,
+            })  # fmt: skip
     table = stack(found)
     return take(table, np.isfinite(table["offset"]))
 
@@ -309,7 +298,7 @@ def isolated(truth: dict, light, radius_px: float = 8.0, share: float = 0.01) ->
 
 def repeatability(star: dict) -> dict[str, np.ndarray]:
     """Return for each star of each band the scatter of its magnitude over the visits [mag]."""
-    out = {"mag": [], "snr": [], "scatter": [], "visits": []}
+    out = {"mag": [], "snr": [], "scatter": []}
     for band in np.unique(star["band"]):
         mine = take(star, star["band"] == band)
         order = np.argsort(mine["source_id"], kind="stable")
@@ -320,7 +309,6 @@ def repeatability(star: dict) -> dict[str, np.ndarray]:
                 out["scatter"].append(np.std(mine["offset"][group], ddof=1))
                 out["mag"].append(np.mean(mine["mag"][group]))
                 out["snr"].append(np.mean(mine["snr"][group]))
-                out["visits"].append(len(group))
     return {name: np.array(values) for name, values in out.items()}
 
 
@@ -362,8 +350,8 @@ def measure(run: Run) -> dict:
     pull, repeat = pulls(event, alert), repeatability(star)
     bright = star["snr"] > BRIGHT_SNR
     steady = repeat["snr"] > BRIGHT_SNR
-    variables, transients = (completeness(event, (k,)) for k in ("variable", "transient"))
     both = completeness(event)
+    variables, transients = (completeness(event, (k,)) for k in ("variable", "transient"))
     return {
         "injected": len(np.unique(event["source_id"][event["kind"] != "asteroid"])),
         "wanted": both["wanted"],
@@ -396,12 +384,11 @@ def _clipped(values: np.ndarray) -> np.ndarray:
 
 def text(figures: dict) -> str:
     """Return the figures, one to a line."""
-    lines = []
-    for name, value in figures.items():
-        if name != "tables":
-            lines.append(f"{name:24s} {value:.4f}" if isinstance(value, float) else
-                         f"{name:24s} {value}")  # fmt: skip
-    return "\n".join(lines)
+    shown = {name: value for name, value in figures.items() if name != "tables"}
+    return "\n".join(
+        f"{name:24s} {value:.4f}" if isinstance(value, float) else f"{name:24s} {value}"
+        for name, value in shown.items()
+    )
 
 
 def run_of(seed: int, root: Path = ROOT) -> Run:
