@@ -24,8 +24,8 @@ BRIGHT_SNR = 200.0  # photon noise below 5 mmag
 #: Planes of the difference in which nothing is asked of the pipeline.
 MASKED = ("BAD", "CR", "EDGE", "HIGH_VARIANCE", "NO_DATA", "SAT", "SAT_TEMPLATE", "STREAK")
 FIELDS = (
-    "diaSourceId visit detector ra dec raErr decErr x y psfFlux psfFluxErr snr isNegative reliability"
-).split()
+    "diaSourceId visit detector ra dec raErr decErr x y psfFlux psfFluxErr snr reliability".split()
+)
 
 
 @dataclass
@@ -236,8 +236,7 @@ def pulls(event: dict, alert: dict) -> dict[str, np.ndarray]:
     """
     good = (event["kind"] == "transient") & (event["change_snr"] >= LEAST_SNR)
     good &= ~event["masked"] & event["alerted"] & ~event["blended"]
-    one = take(alert, event["alert"][good])
-    true = take(event, good)
+    one, true = take(alert, event["alert"][good]), take(event, good)
     return {
         "ratio": one["psfFlux"] / true["change"] - 1,
         "flux": (one["psfFlux"] - true["change"]) / one["psfFluxErr"],
@@ -265,8 +264,7 @@ def stars(run: Run) -> dict[str, np.ndarray]:
             here = take(truth, good & (truth["detector"] == detector))
             index, distance = nearest(here["ra"], here["dec"], table["ra"], table["dec"])
             seen = distance < 0.7
-            mine = take(table, index[seen])
-            here = take(here, seen)
+            mine, here = take(table, index[seen]), take(here, seen)
             with np.errstate(invalid="ignore", divide="ignore"):
                 offset = -2.5 * np.log10(mine["psfFlux"] / here["flux"])
             east = (mine["ra"] - here["ra"]) * np.cos(np.radians(here["dec"]))
