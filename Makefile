@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
 READY := .venv/.ready
 # One run at a time; holding the lock proves that no other run lives, so its stale locks may go.
 ALONE := flock -n -o .run.lock env PATH=$(BIN):$$PATH

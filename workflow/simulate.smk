@@ -10,6 +10,7 @@ OUT  <out>/raw/{night}/{visit}_{snap}_{detector}.fits  <out>/raw/calib/{night}/.
 """
 
 import hashlib
+import sys
 from pathlib import Path
 
 import yaml
@@ -114,9 +115,10 @@ rule make_shards:
     conda:
         "../envs/pipeline.yaml"
     params:
+        python=sys.executable,
         scripts=Path(workflow.basedir, "../scripts"),
     shell:
-        "PYTHONPATH={params.scripts:q} python -m alertprod.cli refcat {input.refcat:q} {output.shards:q} > {log:q} 2>&1"
+        "PYTHONPATH={params.scripts:q} {params.python:q} -m alertprod.cli refcat {input.refcat:q} {output.shards:q} > {log:q} 2>&1"
 
 
 rule make_visit:
