@@ -95,18 +95,6 @@ class Cluster:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.split()
 
-    def busy_node(self) -> str:
-        """Return the name of a node that runs a job, or nothing."""
-        command = ["squeue", "-h", "-t", "R", "-o", "%N"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return next(iter(done.stdout.split()), "")
-
-    def kill_node(self, name: str) -> None:
-        """Take a node away without warning, with the jobs that it runs."""
-        self.processes.pop(f"slurmd {name}").kill()
-        subprocess.run(["pkill", "-KILL", "-f", f"slurmstepd: .*{name}"], check=False)
-        subprocess.run(["scontrol", "update", f"nodename={name}", "state=down", "reason=killed"])
-
     def stop(self) -> None:
         """Stop everything and leave no trace."""
         subprocess.run(["scancel", "--state=RUNNING"], check=False, stderr=subprocess.DEVNULL)
