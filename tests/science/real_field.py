@@ -36,6 +36,8 @@ SPOILED = ("saturated", "suspect", "bad", "cr", "edge", "nodata")
 #: From that ephemeris and the published duration, for 2017-12-20 [h].
 CONTACTS_UT = (3 + 23 / 60, 3 + 48 / 60, 6 + 5 / 60, 6 + 30 / 60)
 MIDDLE_UT = 4 + 57 / 60
+SAME_ARCSEC = 6.0  # about a pixel
+OFTEN = 5  # detections in one place that call for a look at the star itself
 MJD_OF_NIGHT = 58107.0  # 2017-12-20 0h
 TAI_MINUS_UTC = 37.0 / 86400
 
@@ -112,36 +114,117 @@ def kept_area(difference) -> np.ndarray:
     return ~centre & ((difference.mask & bits("EDGE")) == 0)
 
 
-def unexplained(table: dict, config: dict, wcs) -> np.ndarray:
-    """Say which DIASources carry no flag and are not the target."""
+def unexplained(table: dict, known: np.ndarray) -> np.ndarray:
+    """Say which DIASources carry no flag and are no star that is known to vary.
+
+    Parameters
+    ----------
+    table : dict of arrays
+        ``dia_sources``.
+    known : float64, shape (n, 2)
+        ra, dec [deg] of the target and of variable stars.
+    """
     good = np.ones(len(table["x"]), dtype=bool)
     for name in EXPLAINED:
         good &= ~table[name]
-    for target in config["alerts"]["targets"]:
-        x, y = wcs.sky_to_pix(target["ra"], target["dec"])
-        good &= np.hypot(table["x"] - x, table["y"] - y) > 3
+    for ra, dec in known:
+        good &= separation(table["ra"], table["dec"], ra, dec) > SAME_ARCSEC
     return good
+
+
+def separation(ra, dec, ra0: float, dec0: float) -> np.ndarray:
+    """Return small angles [arcsec]."""
+    return 3600 * np.hypot((ra - ra0) * np.cos(np.radians(dec0)), dec - dec0)
+
+
+def repeated(tables: list[dict]) -> np.ndarray:
+    """Return the places with detections of one sign in many frames: shape (n, 2), ra and dec."""
+    places = []
+    for negative in (False, True):
+        ra, dec = (
+            np.concatenate([t[name][t["isNegative"] == negative] for t in tables])
+            for name in ("ra", "dec")
+        )
+        left = np.ones(len(ra), dtype=bool)
+        for k in range(len(ra)):
+            near = left & (separation(ra, dec, ra[k], dec[k]) < SAME_ARCSEC)
+            if left[k] and near.sum() >= OFTEN:
+                places.append((float(np.median(ra[near])), float(np.median(dec[near]))))
+                left &= ~near
+    return np.array(places).reshape(-1, 2)
+
+
+def varies(rows: list[dict], ra: float, dec: float) -> bool:
+    """Say whether a star varies by its aperture fluxes on the science images alone.
+
+    Its slow changes (medians of five frames) must be larger than those of each of the forty stars
+    nearest to it in brightness; blank sky has no such stars.
+    """
+    stars = read_table(rows[len(rows) // 2]["folder"] / "stars.parquet")
+    own = circle_fluxes(rows, np.array([ra]), np.array([dec]), radius=3.0)
+    good = np.flatnonzero(clean(stars, snr=10))
+    good = good[separation(stars["ra"][good], stars["dec"][good], ra, dec) > SAME_ARCSEC]
+    ratio = np.abs(np.log(stars["apFlux"][good] / np.nanmedian(own)))
+    chosen = good[np.argsort(ratio)][:40]
+    others = circle_fluxes(rows, stars["ra"][chosen], stars["dec"][chosen], radius=3.0)
+    slow = np.array([slow_scatter(series) for series in relative(np.vstack([own, others]))])
+    alike = np.nanmedian(own) > 0.5 * np.nanmedian(others)
+    return bool(alike and slow[0] > np.nanmax(slow[1:]))
+
+
+def slow_scatter(series: np.ndarray, width: int = 5) -> float:
+    """Return the standard deviation of running medians of a series without its gaps."""
+    values = series[np.isfinite(series)]
+    if len(values) < 2 * width:
+        return np.nan
+    windows = np.lib.stride_tricks.sliding_window_view(values, width)
+    return float(np.std(np.median(windows, axis=1)))
+
+
+def circle_fluxes(rows: list[dict], ra, dec, radius: float) -> np.ndarray:
+    """Return fluxes in circles, NaN where a defect touches: shape (n, exposures)."""
+    from alertprod.alerts.forced import circle_flux
+
+    flux = np.full((len(ra), len(rows)), np.nan)
+    for k, row in enumerate(rows):
+        try:
+            calexp = read_exposure(row["folder"] / "calexp.fits")
+        except Rejected:
+            continue
+        found = circle_flux(calexp, *calexp.wcs.sky_to_pix(ra, dec), radius)
+        flux[:, k] = np.where(found["flag"] | ~(found["flux"] > 0), np.nan, found["flux"])
+    return flux
+
+
+def relative(flux: np.ndarray) -> np.ndarray:
+    """Return log fluxes about each star's median and each exposure's."""
+    magnitude = np.log(flux) - np.nanmedian(np.log(flux), axis=1)[:, None]
+    return magnitude - np.nanmedian(magnitude, axis=0)
 
 
 def detections(rows: list[dict], config: dict) -> dict:
     """Count detections per frame that nothing explains, and the area in which they were sought."""
-    positive, negative, area = [], [], []
+    tables, area = [], []
     for row in rows:
         try:
             difference = read_exposure(row["folder"] / "difference.fits")
-            table = read_table(row["folder"] / "dia_sources.parquet")
+            tables.append(read_table(row["folder"] / "dia_sources.parquet"))
         except Rejected:
             continue
-        good = unexplained(table, config, difference.wcs)
+        area.append(float(kept_area(difference).mean()))
+    known = [(target["ra"], target["dec"]) for target in config["alerts"]["targets"]]
+    variable = [place for place in repeated(tables) if varies(rows, *place)]
+    positive, negative = [], []
+    for table in tables:
+        good = unexplained(table, np.array([*known, *variable]))
         positive.append(int((good & ~table["isNegative"]).sum()))
         negative.append(int((good & table["isNegative"]).sum()))
-        area.append(float(kept_area(difference).mean()))
     return {
         "subtracted": len(area),
         "positive": float(np.mean(positive)),
         "negative": float(np.mean(negative)),
         "area": float(np.mean(area)),
-        "per_frame": list(zip(positive, negative, strict=True)),
+        "variable": [tuple(round(float(v), 4) for v in place) for place in variable],
     }
 
 
@@ -208,33 +291,24 @@ def transit(curve: dict) -> dict:
 def repeatability(rows: list[dict], config: dict, count: int = 5) -> list[float]:
     """Return the relative scatter of the brightest unsaturated stars over the night.
 
-    Each star is compared with the mean of the other clean stars of at least a tenth of the
-    faintest one's flux; epochs that a defect touches are left out.
+    Each star is compared with the median of forty bright ones; epochs that a defect touches are
+    left out, and so is the target.
     """
-    from alertprod.alerts.forced import circle_flux
-
     first = read_table(rows[len(rows) // 2]["folder"] / "stars.parquet")
-    bright = np.flatnonzero(clean(first))
-    bright = bright[np.argsort(-first["apFlux"][bright])]
-    # Far enough from the rim of that frame to be on most of the others.
-    inside = (np.abs(first["x"] - 325) < 200) & (first["y"] > 40) & (first["y"] < 460)
-    stars = [int(k) for k in bright if inside[k]][:40]
-    ra, dec = first["ra"][stars], first["dec"][stars]
-    flux = np.full((len(stars), len(rows)), np.nan)
+    good = clean(first)
+    for target in config["alerts"]["targets"]:
+        apart = separation(first["ra"], first["dec"], target["ra"], target["dec"])
+        good &= apart > SAME_ARCSEC
+    for row in (rows[0], rows[-1]):  # the drift goes one way: what both show is on all frames
+        x, y = read_exposure(row["folder"] / "calexp.fits").wcs.sky_to_pix(
+            first["ra"], first["dec"]
+        )
+        good &= (x > 15) & (x < 634) & (y > 25) & (y < 484)
+    stars = np.flatnonzero(good)
+    stars = stars[np.argsort(-first["apFlux"][stars])][:40]
     radius = float(config["alerts"]["target_aperture_px"])
-    for k, row in enumerate(rows):
-        try:
-            calexp = read_exposure(row["folder"] / "calexp.fits")
-        except Rejected:
-            continue
-        found = circle_flux(calexp, *calexp.wcs.sky_to_pix(ra, dec), radius)
-        flux[:, k] = np.where(found["flag"], np.nan, found["flux"])
-    magnitude = np.log(flux) - np.nanmedian(np.log(flux), axis=1)[:, None]
-    common = np.nanmedian(magnitude, axis=0)
-    left = magnitude - common
-    seen = np.isfinite(left).sum(axis=1) > 0.6 * len(rows)
-    scatter = [float(np.nanstd(left[k])) for k in np.flatnonzero(seen)]
-    return scatter[:count]
+    left = relative(circle_fluxes(rows, first["ra"][stars], first["dec"][stars], radius))
+    return [float(np.nanstd(series)) for series in left[:count]]
 
 
 def measure(root: Path = ROOT) -> dict:
@@ -260,7 +334,8 @@ def text(figures: dict) -> str:
         f"registration: shift <= {f['shift_worst']:.3f} px, star-to-star scatter per axis "
         f"{f['scatter_median']:.3f} px (worst {f['scatter_worst']:.3f})",
         f"unexplained detections per frame: {f['positive']:.2f} positive, {f['negative']:.2f} "
-        f"negative, on {100 * f['area']:.1f} % of the area ({f['subtracted']} frames)",
+        f"negative, on {100 * f['area']:.1f} % of the area ({f['subtracted']} frames); "
+        f"variable stars at {', '.join(f'{ra} {dec:+}' for ra, dec in f['variable']) or 'none'}",
         f"transit: depth {100 * f['depth']:.2f} +- {100 * f['depth_error']:.2f} % (calibrated), "
         f"{100 * f['difference_depth']:.2f} +- {100 * f['difference_depth_error']:.2f} % "
         f"(difference); scatter {100 * f['scatter']:.2f} % and "

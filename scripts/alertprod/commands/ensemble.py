@@ -144,6 +144,35 @@ def _nan_median(values: np.ndarray, axis: int) -> np.ndarray:
     return np.where(np.squeeze(empty, axis), np.nan, np.nanmedian(filled, axis=axis))
 
 
+def common_residual(
+    left: np.ndarray, flux: np.ndarray, good: np.ndarray, ensemble: Ensemble
+) -> np.ndarray:
+    """Return what subtraction leaves of constant stars, as a fraction of their light.
+
+    It is the error of the photometric scale of each template, common to all stars.
+
+    Parameters
+    ----------
+    left, flux : float64, shape (n_stars, n_exposures)
+        On difference and science images; NaN where `left` is not to be used.
+    good : bool, same shape
+        Of `flux`.
+    ensemble : Ensemble
+
+    Returns
+    -------
+    float64, shape (n_exposures,)
+        Weighted mean, clipped; zero where no star tells.
+    """
+    usual = _nan_median(np.where(good, flux / ensemble.factor, np.nan), axis=1)
+    trusted = np.isfinite(ensemble.scatter)
+    share = np.where(trusted[:, None], left / (usual[:, None] * ensemble.factor), np.nan)
+    width = _width(share)
+    weight = np.where(trusted & (width > 0), 1.0 / np.where(width > 0, width, 1.0) ** 2, 0.0)
+    # Another template may hold a star a little brighter; that is no business of this exposure.
+    return _weighted(share, weight)
+
+
 def relative_curve(
     flux: np.ndarray, error: np.ndarray, good: np.ndarray, ensemble: Ensemble
 ) -> tuple[np.ndarray, np.ndarray, float]:

@@ -28,7 +28,7 @@ def add_parser(sub) -> None:
         help="collect the light curve of a target, as CSV and PNG",
         description="Aperture fluxes of a target of the configuration (alerts.targets) in all "
         "visits: on the science images relative to stars of similar brightness on the same "
-        "detector, on the difference images relative to the target itself.",
+        "detector, on the difference images less what the same stars leave there.",
     )
     parser.add_argument("target", help="its name in the configuration")
     parser.add_argument("--into", type=Path, default=None, help="directory (default: <results>)")
@@ -76,8 +76,8 @@ def collect(config: dict[str, Any], name: str, comparisons: int = COMPARISONS) -
     BadInput
         If there is no such target, or nothing was measured.
     """
-    from alertprod.commands.ensemble import relative_curve, solve_ensemble
-    from alertprod.core.times import mjd_tai_to_utc_iso
+    from alertprod.commands.ensemble import common_residual, relative_curve, solve_ensemble
+    from alertprod.core.times import mjd_to_iso, tai_to_utc
 
     target = _target(config, name)
     found = _epochs(config, name)
@@ -89,8 +89,9 @@ def collect(config: dict[str, Any], name: str, comparisons: int = COMPARISONS) -
     curves = []
     for key in sorted({(row["detector"], row["band"]) for row in found}):
         rows = [row for row in found if (row["detector"], row["band"]) == key]
-        flux, good = _measure_comparisons(rows, target, config, comparisons)
+        flux, left, good = _measure_comparisons(rows, target, config, comparisons)
         ensemble = solve_ensemble(flux, good)
+        common = common_residual(left, flux, good, ensemble)
         column = {k: np.array([row[k] for row in rows]) for k in rows[0] if k != "folder"}
         usable = ~column["flag"]
         relative, error, reference = relative_curve(
@@ -104,10 +105,10 @@ def collect(config: dict[str, Any], name: str, comparisons: int = COMPARISONS) -
                 "band": column["band"],
                 "template_run": column["template_run"],
                 "mjd_tai": column["mjd_tai"],
-                "utc": np.array([mjd_tai_to_utc_iso(t) for t in column["mjd_tai"]]),
+                "utc": np.array([mjd_to_iso(float(t)) for t in tai_to_utc(column["mjd_tai"])]),
                 "relative_flux": relative,
                 "relative_flux_error": error,
-                "difference_flux": column["difference"] / scale,
+                "difference_flux": column["difference"] / scale - common,
                 "difference_flux_error": column["difference_error"] / scale,
                 "flag": column["flag"] | ~np.isfinite(relative),
                 "stars": ensemble.n_stars,
@@ -162,24 +163,31 @@ def _epochs(config: dict, name: str) -> list[dict]:
 
 
 def _measure_comparisons(rows: list[dict], target: dict, config: dict, count: int):
-    """Measure comparison stars in the target's circle; return fluxes and whether they are clean."""
+    """Measure comparison stars in the target's circle.
+
+    Returns the fluxes on the science and on the difference images, and whether they are clean.
+    """
     from alertprod.alerts.forced import circle_flux
     from alertprod.core.fits import read_exposure
 
     radius = float(config["alerts"]["target_aperture_px"])
     ra, dec = _comparisons(rows, target, radius, count)
     flux = np.full((len(ra), len(rows)), np.nan)
+    left = np.full(flux.shape, np.nan)
     good = np.zeros(flux.shape, dtype=bool)
     for k, row in enumerate(rows):
         try:
             calexp = read_exposure(row["folder"] / "calexp.fits")
+            difference = read_exposure(row["folder"] / "difference.fits")
         except (Rejected, FileNotFoundError) as error:
             log.info("visit %s is left out: %s", row["visit"], error)
             continue
         x, y = calexp.wcs.sky_to_pix(ra, dec)
         found = circle_flux(calexp, x, y, radius)
         flux[:, k], good[:, k] = found["flux"], ~found["flag"]
-    return flux, good
+        found = circle_flux(difference, x, y, radius)
+        left[:, k] = np.where(found["flag"], np.nan, found["flux"])
+    return flux, left, good
 
 
 def _comparisons(rows: list[dict], target: dict, radius: float, count: int):

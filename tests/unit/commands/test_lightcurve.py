@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from alertprod.commands import lightcurve
-from alertprod.commands.ensemble import choose_comparisons, relative_curve, solve_ensemble
+from alertprod.commands.ensemble import (
+    choose_comparisons,
+    common_residual,
+    relative_curve,
+    solve_ensemble,
+)
 
 EPOCHS, STARS, NOISE = 60, 12, 0.005
 
@@ -44,6 +49,17 @@ def test_a_dip_keeps_its_depth(night):
     assert reference == pytest.approx(4e5 * np.median(air), rel=0.01)
     assert np.mean(relative[dip < 1]) / np.mean(relative[dip == 1]) == pytest.approx(0.98, abs=1e-3)
     assert (error > 0).all()
+
+
+def test_the_error_of_a_templates_scale_is_what_constant_stars_share(night):
+    air, flux, good = night
+    rng = np.random.default_rng(6)
+    scale = rng.normal(0, 0.02, EPOCHS)
+    usual = np.median(flux / air, axis=1)
+    left = usual[:, None] * air * (scale + rng.normal(0, NOISE, flux.shape))
+    left[4, :5] = np.nan
+    common = common_residual(left, flux, good, solve_ensemble(flux, good))
+    assert np.std(common - scale) < 2 * NOISE / np.sqrt(STARS - 1)
 
 
 def test_an_epoch_without_stars_has_no_factor(night):
