@@ -26,7 +26,9 @@ from alertprod.difference.masking import (
 from alertprod.difference.solve import Match, fit_kernel
 from alertprod.difference.stamps import UNUSABLE, choose_positions, cut_stamps
 
-#: What `config` may leave out.
+#: Width of the filter that gives a squared Gaussian PSF the second moments of the square of its
+#: product with a polynomial of fourth degree: sqrt(2) of the PSF's own sigma, here in FWHM.
+MISMATCH_FWHM = 0.6
 
 
 @stage("difference", outputs=("difference",))
@@ -160,7 +162,8 @@ def _variance(fixed: Exposure, moving: Exposure, match: Match, kernel, model, co
 
     After whitening the noise has the power that it has at zero frequency: the variance of the
     fixed image plus that of the other times the squared kernel sum. The latter is smeared as the
-    squared kernel smears it.
+    squared kernel smears it. What an imperfect kernel leaves of a star is wider than the star;
+    the noise of the model has the same sum but that width, or a ring would stand out around it.
     """
     taps = gaussian_taps(smoothing_width(kernel))
     variance = smooth(moving.variance, taps)
@@ -170,7 +173,7 @@ def _variance(fixed: Exposure, moving: Exposure, match: Match, kernel, model, co
     floor *= np.float32(match.floor)
     np.square(floor, out=floor)
     high = floor > np.float32(config["high_variance_ratio"]) * variance
-    variance += floor
+    variance += smooth(floor, gaussian_taps(MISMATCH_FWHM * fixed.psf.fwhm()))
     return variance, high
 
 

@@ -175,3 +175,23 @@ def test_what_is_stored_rebuilds_the_kernel(results):
     side = round(np.sqrt(tables["terms"].size / n))
     assert tables["terms"].shape == (n, side * side)
     assert tables["terms"][0].sum() == pytest.approx(results["deep"][1].meta["KSUM"], abs=1e-9)
+
+
+def test_noise_of_the_model_is_wider_than_a_star_and_has_its_sum(deep):
+    """Else detection sees a ring where a bright star varies, and fits find no model for it."""
+
+    def variance(floor):
+        config = {"noise_floor_min": floor, "noise_floor_max": floor}
+        made = subtract_template(deep.quiet, deep.template, deep.stars, config=config)
+        return made.variance.astype(float)
+
+    excess = variance(0.04) - variance(0.0)
+    j, i = np.unravel_index(np.argmax(excess[20:-20, 20:-20]), (excess.shape[0] - 40,) * 2)
+    window = excess[j + 5 : j + 36, i + 5 : i + 36]
+    u = np.arange(-15, 16)
+    along = (window.sum(axis=0) * u**2).sum() / window.sum()
+    sigma = deep.quiet.psf.fwhm() / 2.3548
+    # 0.5 sigma^2 of the squared star, 2 sigma^2 of the spreading
+    assert 2.0 * sigma**2 < along < 4.0 * sigma**2
+    light = np.square(0.04 * deep.static[j + 5 : j + 36, i + 5 : i + 36])
+    assert window.sum() == pytest.approx(light.sum(), rel=0.1)
