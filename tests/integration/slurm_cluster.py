@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -94,6 +95,36 @@ class Cluster:
         command = ["sinfo", "-h", "-N", "-o", "%T"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.split()
+
+    def busy_node(self) -> str:
+        """Return the name of a node that runs a job, or nothing."""
+        command = ["squeue", "-h", "-t", "R", "-o", "%N"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return next(iter(done.stdout.split()), "")
+
+    def kill_node(self, name: str) -> int:
+        """Take a node's power away: its daemon and all that runs on it; nobody is told.
+
+        Returns
+        -------
+        int
+            Processes of jobs that went with it.
+        """
+        self.processes.pop(f"slurmd {name}").kill()
+        mark = f"SLURMD_NODENAME={name}".encode()
+        count = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                inside = mark in (folder / "environ").read_bytes().split(b"\0")
+                if inside:
+                    os.kill(int(folder.name), signal.SIGKILL)
+                    count += 1
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # it ended meanwhile
+        jobs = ["squeue", "-h", "-w", name, "-o", "%A"]
+        for job in subprocess.check_output(jobs, text=True).split():
+            subprocess.run(["pkill", "-KILL", "-f", rf"slurmstepd: \[{job}\."], check=False)
+        return count
 
     def stop(self) -> None:
         """Stop everything and leave no trace."""

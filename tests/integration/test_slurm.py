@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -73,4 +74,19 @@ def test_four_nodes_give_the_bytes_of_one_machine(night, cluster, tmp_path):
     remote = slice_of(night, tmp_path / "remote")
     words = tiny.insist(remote.snakemake(*OPTIONS, *FAST))
     assert "submitted with SLURM jobid" in words
+    assert of_night(remote.products()) == of_night(night.products())
+
+
+def test_a_node_that_dies_costs_time_and_nothing_else(night, cluster, tmp_path):
+    remote = slice_of(night, tmp_path / "remote")
+    process = remote.start(*OPTIONS, *FAST)
+    end = time.monotonic() + 120
+    while not (name := cluster.busy_node()):
+        assert time.monotonic() < end, remote.words()
+        assert process.poll() is None, remote.words()
+        time.sleep(0.5)
+    time.sleep(4)
+    assert cluster.kill_node(name) > 0
+    assert process.wait(tiny.LIMIT_S) == 0, remote.words()
+    assert "down" in cluster.states() or "down*" in cluster.states()
     assert of_night(remote.products()) == of_night(night.products())
