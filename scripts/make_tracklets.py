@@ -1,6 +1,6 @@
-"""Join the unattributed sources of a night to tracklets."""
+"""Collect the unattributed sources of a night and join them to tracklets."""
 
 from alertprod import job
-from alertprod.daymops import make_tracklets
+from alertprod.daymops import make_tracklets, select_singles
 
-job.run(snakemake, make_tracklets)
+job.chain(snakemake, select_singles, make_tracklets)

@@ -7,10 +7,11 @@ OUT  <results>/{night}/  tracklets.parquet  linkages.parquet  orbits.parquet (cu
 
 
 rule make_tracklets:
-    """Join the unattributed sources of a night to tracklets."""
+    """Collect the unattributed sources of a night and join them to tracklets."""
     input:
         associations=night_inputs("association.parquet"),
     output:
+        singles=f"{NIGHT}/singles.parquet",
         tracklets=f"{NIGHT}/tracklets.parquet",
     log:
         "<logs>/{night}/make_tracklets.log",

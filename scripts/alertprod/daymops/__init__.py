@@ -3,6 +3,7 @@
 from alertprod.daymops.discoveries import fit_orbits
 from alertprod.daymops.linking import link_tracklets
 from alertprod.daymops.report import report_discoveries
+from alertprod.daymops.singles import select_singles
 from alertprod.daymops.tracklets import make_tracklets
 
-__all__ = ["fit_orbits", "link_tracklets", "make_tracklets", "report_discoveries"]
+__all__ = ["fit_orbits", "link_tracklets", "make_tracklets", "report_discoveries", "select_singles"]

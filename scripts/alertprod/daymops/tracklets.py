@@ -26,23 +26,18 @@ from alertprod.core.defaults import complete
 from alertprod.core.errors import BadInput
 from alertprod.core.stage import stage
 from alertprod.daymops.inputs import read_all
+from alertprod.daymops.singles import NEEDED, select_detections
 
 log = logging.getLogger(__name__)
 
-_NEEDED = ("diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "raErr", "decErr")
-_TRAIL = ("trailLength", "trailAngle")
-
-
 @stage("daymops", outputs=("tracklets",))
-def make_tracklets(associations, *, config) -> dict:
+def make_tracklets(singles, *, config) -> dict:
     """Build the tracklets of one night.
 
     Parameters
     ----------
-    associations : list of tables or paths
-        DIASources of the night's visits (product ``association``). Rows with a solar-system
-        object, a negative flux or a DIAObject of many sources are left out; so are rejected
-        visits.
+    singles : table, or list of tables or paths
+        Detections of the night (product ``singles``), in one table or several.
     config : dict
         Section ``daymops``.
 
@@ -58,7 +53,7 @@ def make_tracklets(associations, *, config) -> dict:
         If a table lacks a needed column, or visits of several nights are mixed.
     """
     options = complete(config, "daymops")
-    det = select_detections(read_all(associations), options)
+    det = select_detections([singles] if isinstance(singles, dict) else read_all(singles), options)
     if len(det["diaSourceId"]) < 2:
         log.info("%d detections: no tracklets", len(det["diaSourceId"]))
         return tables.empty("tracklets")
@@ -79,62 +74,6 @@ def make_tracklets(associations, *, config) -> dict:
         len(unit), len(first), len(starts) - 1, int(np.sum(np.diff(starts) > 2)),
     )  # fmt: skip
     return _table(det, unit, starts, members, rms, int(nights[0]))
-
-
-def select_detections(associations, options) -> dict:
-    """Single, positive, unattributed detections of all tables, sorted by time and identifier."""
-    parts = []
-    for table in associations:
-        if not tables.n_rows(table):
-            continue
-        missing = [name for name in _NEEDED if name not in table]
-        if missing:
-            raise BadInput(
-                f"an association table lacks the columns {missing}; make it again with this version"
-            )
-        keep = np.isfinite(table["ra"]) & np.isfinite(table["dec"])
-        keep &= np.isfinite(table["midpointMjdTai"])
-        if "ssObjectId" in table:
-            keep &= table["ssObjectId"] == 0
-        if "isNegative" in table:
-            keep &= ~np.asarray(table["isNegative"], dtype=bool)
-        for name in ("nDiaSources", "diaObject_nDiaSources"):
-            if name in table:
-                keep &= table[name] <= options["max_detections"]
-        parts.append(_columns(table, np.flatnonzero(keep)))
-    if not parts:
-        return {name: np.zeros(0) for name in (*_NEEDED, "mag", "magErr", *_TRAIL)}
-    det = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    _, unique = np.unique(det["diaSourceId"], return_index=True)  # a detection counts once
-    det = {key: value[unique] for key, value in det.items()}
-    return tables.sort_by(det, "midpointMjdTai", "diaSourceId")
-
-
-def _columns(table, rows):
-    out = {name: np.asarray(table[name])[rows] for name in _NEEDED}
-    n = len(rows)
-    blank = np.full(n, np.nan)
-    # an unknown error is not a zero error
-    for name in ("raErr", "decErr"):
-        error = np.asarray(out[name], float)
-        out[name] = np.where(np.isfinite(error) & (error > 0.0), error, 0.1 / 3600.0)
-    for name in _TRAIL:
-        out[name] = np.asarray(table[name], float)[rows] if name in table else blank
-    if "band" in table:
-        out["band"] = np.asarray(table["band"], dtype=object)[rows]
-    else:
-        out["band"] = np.full(n, "", dtype=object)
-    flux, error = blank, blank
-    for name in ("scienceFlux", "psfFlux"):  # the difference flux is the moving object's own
-        if name in table:
-            flux = np.asarray(table[name], float)[rows]
-            error = np.asarray(table.get(name + "Err", np.full(len(flux), np.nan)), float)
-            error = error[rows] if len(error) != n else error
-    with np.errstate(invalid="ignore", divide="ignore"):
-        good = flux > 0.0
-        out["mag"] = np.where(good, 31.4 - 2.5 * np.log10(np.where(good, flux, 1.0)), np.nan)
-        out["magErr"] = np.where(good, 1.0857 * error / flux, np.nan)
-    return out
 
 
 def find_pairs(det, unit, options):
@@ -381,6 +320,6 @@ def _table(det, unit, starts, members, rms, night):
         "rateDec": spread(np.rad2deg(north) / dt),
         "gcrRms": spread(np.rad2deg(rms) * 3600.0),
     }
-    for name in (*_NEEDED, "mag", "magErr", "band"):
+    for name in (*NEEDED, "mag", "magErr", "band"):
         table[name] = det[name][members]
     return tables.conform(table, "tracklets")
