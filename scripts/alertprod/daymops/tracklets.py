@@ -30,6 +30,7 @@ from alertprod.daymops.singles import NEEDED, select_detections
 
 log = logging.getLogger(__name__)
 
+
 @stage("daymops", outputs=("tracklets",))
 def make_tracklets(singles, *, config) -> dict:
     """Build the tracklets of one night.
