@@ -193,6 +193,7 @@ def find_trails(frame: Frame, found: Candidates) -> Candidates:
             and fit["gain"] >= config["min_gain"]
             and _explains(frame, fit)
             and fit["roundness"] < 1.0
+            and fit["sharpness"] < 1.0
             and fit["length"] > 3 * np.sqrt(fit["cov"][3, 3])
             and np.sign(fit["flux"]) == np.sign(found.peaks.snr[row])
             and np.hypot(fit["x"] - x, fit["y"] - y) < 0.5 * fit["length"] + frame.fwhm

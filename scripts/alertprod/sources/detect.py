@@ -44,6 +44,8 @@ def prepare(difference, calexp, config) -> tuple[Frame, Filtered]:
     blank = light < BLANK_SIGMA * np.sqrt(np.maximum(calexp.variance, 0))
     floor = np.square(np.float32(config["model_error"]) * light)
     variance = difference.variance + np.where(np.isfinite(floor), floor, 0)
+    if config["ripple_error"] > 0:
+        variance += _ripples(light, difference, config["ripple_error"])
     filtered = matched_filter(
         difference.image,
         variance,
@@ -62,6 +64,15 @@ def prepare(difference, calexp, config) -> tuple[Frame, Filtered]:
         difference.psf,
     )
     return Frame(scaled, bad, difference.psf.fwhm(), config), filtered
+
+
+def _ripples(light, difference, error: float) -> np.ndarray:
+    """Variance of what a matching kernel leaves beside a star, at the edge of its own support."""
+    from scipy.ndimage import maximum_filter
+
+    reach = int(difference.meta.get("KREACH", 0)) + int(np.ceil(1.5 * difference.psf.fwhm()))
+    brightest = maximum_filter(np.where(np.isfinite(light), light, 0), 2 * reach + 1)
+    return np.square(np.float32(error) * brightest)
 
 
 def detect(frame: Frame, filtered: Filtered) -> Peaks:

@@ -30,7 +30,8 @@ def fit_trail(frame: Frame, x: float, y: float, length: float, angle: float) -> 
         ``flux``, ``x``, ``y``, ``length``, ``angle`` with ``cov`` (5, 5) in that order,
         ``chi2``, ``ndata``, ``gain`` (chi-square gained over the best point source at the same
         pixels), ``strength`` (signal-to-noise ratio), ``roundness`` (above 1 a
-        round blob of the same mean width is the better description), ``ok``.
+        round blob of the same mean width is the better description), ``sharpness`` (chi-square
+        over that of a line of half the PSF's area: above 1 it is a particle's track), ``ok``.
     """
     reach = 0.75 * length + 1.5 * frame.fwhm + 2
     window = frame.window(x, y, reach)
@@ -58,6 +59,9 @@ def fit_trail(frame: Frame, x: float, y: float, length: float, angle: float) -> 
     result |= {"cov": cov, "chi2": chi2, "ndata": ndata, "gain": gain}
     result["strength"] = float(abs(p[0]) / np.sqrt(cov[0, 0]))
     result["roundness"] = _roundness(window, kernel, (nodes, shares), p, frame.fwhm)
+    sharp = np.square(np.maximum(kernel, 0))
+    thin = fit(TRAIL, sharp / sharp.sum(), nodes, shares, window, p)
+    result["sharpness"] = float(chi2 / thin[2]) if thin[2] > 0 else np.inf
     result["ok"] = bool(ok and inside and np.isfinite(p).all())
     return result
 

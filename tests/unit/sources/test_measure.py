@@ -95,6 +95,25 @@ def test_imperfect_subtraction_of_bright_stars_is_no_source(make_scene, config):
     assert n_rows(measure(scene.finish(leftover=left), config, model_error=0.04)) == 0
 
 
+def test_a_ripple_beside_a_bright_star_is_no_source_and_a_transient_there_is(make_scene, config):
+    """A matching kernel rings at its edge by some thousandths of the star's light."""
+    scene = make_scene(seed=8, fwhm=2.4)
+    leftover = np.zeros(scene.shape)
+    y, x = np.mgrid[: scene.shape[0], : scene.shape[1]]
+    for u, v in ((100, 100), (300, 120), (200, 300)):
+        scene.add_star(u, v, 4e6)
+        leftover += 1200.0 * np.exp(-0.5 * np.hypot(x - u - 6, y - v) ** 2 / 1.02**2)
+    scene.add_transient(205.2, 304.4, 1e5)
+    images = scene.finish(leftover=leftover)
+    images[0].meta["KREACH"] = 5
+    beside = [(100, 100), (300, 120)]
+    plain = measure(images, config)
+    assert sum(len(near(plain, *one, radius=10)) for one in beside) >= 2
+    table = measure(images, config, ripple_error=0.002)
+    assert sum(len(near(table, *one, radius=10)) for one in beside) == 0
+    assert len(near(table, 205.2, 304.4)) == 1
+
+
 def test_cosmic_rays_are_dropped_and_stars_of_the_same_height_kept(make_scene, config):
     scene = make_scene(seed=7, fwhm=2.2)
     leftover = np.zeros(scene.shape)

@@ -40,3 +40,17 @@ def test_point_sources_are_not_trails(make_scene, config):
     table = measure_sources(*scene.finish(), config=config)
     assert len(table["x"]) == len(places)
     assert np.isfinite(table["trailLength"]).sum() == 0
+
+
+def test_a_track_of_one_pixel_is_no_trail_where_stars_are_wider(make_scene, config):
+    """A particle that grazes the sensor draws a line that knows nothing of the PSF."""
+    scene = make_scene(seed=9, fwhm=2.4)
+    leftover = np.zeros(scene.shape)
+    for start, slope in ((60, 0.0), (160, 0.5), (260, -0.3)):
+        for step in range(12):
+            leftover[start + round(slope * step), start + step] += 350.0
+    scene.add_trail(200.3, 330.7, 1.2e4, 12.0, 30.0)
+    table = measure_sources(*scene.finish(leftover=leftover), config=config)
+    trailed = np.isfinite(table["trailLength"])
+    assert trailed.sum() == 1
+    assert abs(table["x"][trailed][0] - 200.3) < 1 and abs(table["y"][trailed][0] - 330.7) < 1
