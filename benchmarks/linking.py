@@ -52,7 +52,7 @@ def measure(sky, with_orbits=False):
 def measure_orbits(sky, linkages, tracklets):
     """Figures of the orbits of pure linkages."""
     start = time.process_time()
-    found = fit_orbits(linkages, tracklets, None, config={})
+    found, _ = fit_orbits(linkages, [], config={})
     seconds = time.process_time() - start
     owner = dict(zip(sky.detections["diaSourceId"].tolist(), sky.truth.tolist(), strict=True))
     of = np.array([owner[i] for i in found["firstDiaSourceId"].tolist()])

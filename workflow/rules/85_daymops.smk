@@ -2,7 +2,8 @@
 DayMOPS: asteroids from the sources that nothing else explains.
 
 IN   <results>/{night}/{visit}/association.parquet of the night's visits, tracklets of the window
-OUT  <results>/{night}/  tracklets.parquet  linkages.parquet  orbits.parquet (cumulative)  discoveries.psv
+OUT  <results>/{night}/  singles.parquet sightings.parquet tracklets.parquet  linkages.parquet  orbits.parquet (cumulative)  attributed.parquet
+                     discoveries.psv
 """
 
 
@@ -12,6 +13,7 @@ rule make_tracklets:
         associations=night_inputs("association.parquet"),
     output:
         singles=f"{NIGHT}/singles.parquet",
+        sightings=f"{NIGHT}/sightings.parquet",
         tracklets=f"{NIGHT}/tracklets.parquet",
     log:
         "<logs>/{night}/make_tracklets.log",
@@ -29,7 +31,7 @@ rule link_tracklets:
     """Link tracklets over the nights of the window."""
     input:
         camera=CAMERA,
-        tracklets=window,
+        tracklets=window("tracklets.parquet"),
     output:
         linkages=f"{NIGHT}/linkages.parquet",
     log:
@@ -45,14 +47,17 @@ rule link_tracklets:
 
 
 rule fit_orbits:
-    """Fit orbits to the linkages and add them to those found before."""
+    """Fit orbits to the linkages, add them to those found before, and find more detections."""
     input:
         camera=CAMERA,
         linkages=f"{NIGHT}/linkages.parquet",
-        tracklets=window,
+        singles=window("singles.parquet"),
+        sightings=window("sightings.parquet"),
         orbits=found_orbits,
+        given=window("attributed.parquet", tonight=False),
     output:
         orbits=f"{NIGHT}/orbits.parquet",
+        attributed=f"{NIGHT}/attributed.parquet",
     log:
         "<logs>/{night}/fit_orbits.log",
     benchmark:
@@ -70,7 +75,6 @@ rule report_discoveries:
     input:
         camera=CAMERA,
         linkages=f"{NIGHT}/linkages.parquet",
-        tracklets=window,
         orbits=f"{NIGHT}/orbits.parquet",
     output:
         discoveries=f"{NIGHT}/discoveries.psv",

@@ -3,6 +3,7 @@ Names of products, and all input functions; they answer from the exposure sheet.
 """
 
 from bisect import bisect_right
+from datetime import date, timedelta
 
 
 include: "config.smk"
@@ -297,19 +298,19 @@ def night_inputs(name):
     return products
 
 
-def window(wildcards):
-    """Return the tracklets of the nights within the linking window, this night's last."""
-    from datetime import date, timedelta
+def window(name, tonight=True):
+    """Make the input function for one product of the nights within the linking window."""
 
-    y, m, d = (
-        int(wildcards.night[:4]),
-        int(wildcards.night[4:6]),
-        int(wildcards.night[6:]),
-    )
-    first = f"{date(y, m, d) - timedelta(days=config['daymops']['window_nights'] - 1):%Y%m%d}"
-    nights = [n for n in [*earlier_nights(wildcards), wildcards.night] if n >= first]
-    why = f"linking night {wildcards.night} needs the tracklets of its window"
-    return [done_or_planned(f"<results>/{n}/tracklets.parquet", n, why) for n in nights]
+    def products(wildcards):
+        y, m, d = (int(wildcards.night[i:j]) for i, j in ((0, 4), (4, 6), (6, 8)))
+        reach = timedelta(days=config["daymops"]["window_nights"] - 1)
+        first = f"{date(y, m, d) - reach:%Y%m%d}"
+        nights = [n for n in earlier_nights(wildcards) if n >= first]
+        nights += [wildcards.night] if tonight else []
+        why = f"night {wildcards.night} needs {name} of its linking window"
+        return [done_or_planned(f"<results>/{n}/{name}", n, why) for n in nights]
+
+    return products
 
 
 def everything(wildcards):

@@ -11,7 +11,7 @@ from alertprod.core import designations, ephemeris, ids, tables
 from alertprod.core import orbits as conics
 from alertprod.core.errors import BadInput
 from alertprod.core.stage import stage
-from alertprod.daymops import fit
+from alertprod.daymops import fit, precovery
 from alertprod.daymops.inputs import read_all, with_station
 from alertprod.daymops.refine import correct_nbody
 
@@ -23,18 +23,25 @@ COVARIANCE = tuple(f"cov{i}{j}" for i, j in UPPER)
 ELEMENTS = ("q", "e", "incl", "node", "argperi", "periTimeMjdTdb")
 
 
-@stage("daymops", outputs=("orbits",))
-def fit_orbits(linkages, tracklets, orbits=None, camera=None, *, config) -> dict:
+@stage("daymops", outputs=("orbits", "attributed"))
+def fit_orbits(linkages, singles, sightings=(), orbits=None, given=(), camera=None, *, config):
     """Fit the linkages of tonight's window and add them to the orbits found so far.
+
+    Each orbit is then used to find more detections among the single sources of the window, and
+    fitted again with these and with what association gave to its object by prediction.
 
     Parameters
     ----------
     linkages : table
         Product ``linkages``.
-    tracklets : list of tables or paths
+    singles : list of tables or paths
         Of the window; the last night among them is tonight.
+    sightings : list of tables or paths
+        Of the window.
     orbits : table or empty
         Product ``orbits`` of the previous night.
+    given : list of tables or paths
+        Product ``attributed`` of the earlier nights of the window.
     camera : Camera, optional
         Gives the station.
     config : dict
@@ -42,9 +49,11 @@ def fit_orbits(linkages, tracklets, orbits=None, camera=None, *, config) -> dict
 
     Returns
     -------
-    table
+    orbits : table
         Product ``orbits``, cumulative, in order of discovery. Identifiers follow from the night
         and the order of first detections: the same input gives the same names.
+    attributed : table
+        Product ``attributed``: the sources that tonight's orbits claim and no earlier night gave.
     """
     options = with_station(config, camera)
     before = orbits or tables.empty("orbits")
@@ -52,18 +61,81 @@ def fit_orbits(linkages, tracklets, orbits=None, camera=None, *, config) -> dict
         {**before, "status": np.full(tables.n_rows(before), "kept", dtype=object),
          "linkageId": np.zeros(tables.n_rows(before), dtype=np.int64)}, "orbits",
     )  # fmt: skip
+    seen = _stacked(sightings, "sightings")
+    loose = _stacked(singles, "singles")
     if not tables.n_rows(linkages):
-        return before
-    night = _night(linkages, read_all(tracklets or []))
+        return before, precovery.attributed(before, None, seen, _ids(given), options)
+    night = int(max(t["visit"].max() for t in (linkages, loose, seen) if tables.n_rows(t)))
     fitted = fit_linkages(linkages, options)
     same = identify(linkages, fitted, before, options)
-    return _merge(fitted, same, before, night)
+    more = precovery.search(fitted, loose, linkages, options)
+    more = _with_sightings(more, seen, fitted, before["ssObjectId"], same)
+    more = _fit_again(fitted, linkages, more, options)
+    after = _merge(fitted, same, before, night // 100_000)
+    rows = precovery.extended(linkages, more)
+    rows = {**rows, "diaObjectId": _objects_of(rows["diaSourceId"], loose, seen)}
+    return after, precovery.attributed(after, rows, seen, _ids(given), options)
 
 
-def _night(linkages, tracklets):
-    visits = [linkages["visit"].max()]
-    visits += [t["visit"].max() for t in tracklets if tables.n_rows(t)]
-    return int(max(visits)) // 100_000
+def _stacked(items, product) -> dict:
+    """Stack tables given as such or as paths."""
+    parts = [part for part in read_all(items or []) if tables.n_rows(part)]
+    return tables.stack(parts) if parts else tables.empty(product)
+
+
+def _ids(given) -> set[int]:
+    """Sources that earlier nights gave to objects."""
+    return {int(i) for part in read_all(given or []) for i in part["diaSourceId"]}
+
+
+def _objects_of(sources, *tables_) -> np.ndarray:
+    """DIAObjects that association made of sources, 0 where it made none."""
+    owner = {}
+    for table in tables_:
+        owner |= dict(
+            zip(table["diaSourceId"].tolist(), table["diaObjectId"].tolist(), strict=True)
+        )
+    return np.array([owner.get(int(i), 0) for i in sources], dtype=np.int64)
+
+
+def _with_sightings(more, seen, fitted, known, same) -> dict:
+    """Add the sightings of the objects that linkages were identified with."""
+    link = {int(known[row]): int(fitted["linkageId"][k]) for k, row in enumerate(same) if row >= 0}
+    rows = np.array([k for k, i in enumerate(seen["ssObjectId"]) if int(i) in link], dtype=int)
+    if not len(rows):
+        return more
+    part = tables.take(seen, rows)
+    part["linkageId"] = np.array([link[int(i)] for i in part.pop("ssObjectId")], dtype=np.int64)
+    return tables.stack([more, {name: part[name] for name in more}])
+
+
+def _fit_again(fitted, linkages, more, options) -> dict:
+    """Fit linkages together with further detections; changes `fitted`.
+
+    Returns
+    -------
+    table
+        The further detections of the linkages that they fit.
+    """
+    owners = np.unique(more["linkageId"])
+    if not len(owners):
+        return more
+    part = tables.take(linkages, np.isin(linkages["linkageId"], owners))
+    again = fit_linkages(precovery.extended(part, more), options)
+    rows = np.searchsorted(fitted["linkageId"], again["linkageId"])
+    better = again["quality"] == "good"
+    better |= (again["quality"] == "bounded") & (fitted["quality"][rows] == "bounded")
+    for name in fitted:
+        fitted[name][rows[better]] = again[name][better]
+    return tables.take(more, np.isin(more["linkageId"], again["linkageId"][better]))
+
+
+def full_covariance(table) -> np.ndarray:
+    """Covariances of a table of orbits as matrices, shape (n, 6, 6)."""
+    full = np.zeros((tables.n_rows(table), 6, 6))
+    for name, (i, j) in zip(COVARIANCE, UPPER, strict=True):
+        full[:, i, j] = full[:, j, i] = table[name]
+    return full
 
 
 def fit_linkages(linkages, options) -> dict:
@@ -255,9 +327,7 @@ def identify(linkages, fitted, before, options):
     if not m:
         return same
     states = np.stack([before[c] for c in STATE], axis=-1)
-    full = np.zeros((m, 6, 6))
-    for c, (i, j) in zip(COVARIANCE, UPPER, strict=True):
-        full[:, i, j] = full[:, j, i] = before[c]
+    full = full_covariance(before)
     taken: dict[int, float] = {}
     for k in range(n):
         rows = np.flatnonzero(linkages["linkageId"] == fitted["linkageId"][k])

@@ -18,9 +18,9 @@ NEEDED = ("diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "ra
 TRAIL = ("trailLength", "trailAngle")
 
 
-@stage("daymops", outputs=("singles",))
-def select_singles(associations, *, config) -> dict:
-    """Collect the unattributed detections of one night.
+@stage("daymops", outputs=("singles", "sightings"))
+def select_singles(associations, *, config) -> tuple[dict, dict]:
+    """Collect the unattributed detections of one night, and those of solar-system objects.
 
     Parameters
     ----------
@@ -33,13 +33,27 @@ def select_singles(associations, *, config) -> dict:
 
     Returns
     -------
-    table
-        Product ``singles``, sorted by time and identifier.
+    singles, sightings : table
+        Products of these names, sorted by time and identifier.
     """
     options = complete(config, "daymops")
-    found = select_detections(read_all(associations), options)
+    parts = read_all(associations)
+    found = select_detections(parts, options)
     log.info("%d detections that nothing explains", tables.n_rows(found))
-    return tables.conform(found, "singles")
+    return tables.conform(found, "singles"), select_sightings(parts)
+
+
+def select_sightings(associations) -> dict:
+    """Detections that association gave to solar-system objects, sorted by time and identifier."""
+    parts = []
+    for table in associations:
+        if tables.n_rows(table) and "ssObjectId" in table:
+            rows = np.flatnonzero(table["ssObjectId"] != 0)
+            parts.append({**_columns(table, rows), "ssObjectId": table["ssObjectId"][rows]})
+    if not parts:
+        return tables.empty("sightings")
+    seen = tables.sort_by(tables.stack(parts), "midpointMjdTai", "diaSourceId")
+    return tables.conform(seen, "sightings")
 
 
 def select_detections(associations, options) -> dict:

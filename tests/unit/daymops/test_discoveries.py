@@ -11,8 +11,8 @@ from alertprod.daymops.inputs import with_station
 
 
 @pytest.fixture(scope="module")
-def found(linkages, tracklets):
-    return fit_orbits(linkages, tracklets, None, config={})
+def found(linkages):
+    return fit_orbits(linkages, [], config={})[0]
 
 
 def test_orbits_are_those_of_the_truth(moving_sky, small_sky, linkages, found):
@@ -45,21 +45,21 @@ def test_distant_objects_are_bounded_and_say_so(small_sky, found):
     assert np.all(found["e"][distant] < 1.0)
 
 
-def test_the_next_night_keeps_names_and_adds_only_what_is_new(linkages, tracklets, found):
-    again = fit_orbits(linkages, tracklets, found, config={})
+def test_the_next_night_keeps_names_and_adds_only_what_is_new(linkages, found):
+    again = fit_orbits(linkages, [], [], found, config={})[0]
     assert again["designation"].tolist() == found["designation"].tolist()
     assert set(again["status"]) == {"kept"}
     half = tables.take(found, np.arange(tables.n_rows(found)) % 2 == 0)
-    more = fit_orbits(linkages, tracklets, half, config={})
+    more = fit_orbits(linkages, [], [], half, config={})[0]
     assert more["designation"][: len(half["H"])].tolist() == half["designation"].tolist()
     assert len(set(more["designation"])) == tables.n_rows(more) == tables.n_rows(found)
     assert np.sum(more["status"] == "new") == tables.n_rows(found) - tables.n_rows(half)
 
 
-def test_nothing_linked_leaves_the_orbits_as_they_were(tracklets, found):
-    same = fit_orbits(tables.empty("linkages"), tracklets, found, config={})
+def test_nothing_linked_leaves_the_orbits_as_they_were(found):
+    same = fit_orbits(tables.empty("linkages"), [], [], found, config={})[0]
     assert same["designation"].tolist() == found["designation"].tolist()
-    assert tables.n_rows(fit_orbits(tables.empty("linkages"), [], None, config={})) == 0
+    assert tables.n_rows(fit_orbits(tables.empty("linkages"), [], config={})[0]) == 0
 
 
 def test_names_fit_the_mpc_and_identifiers_are_unique(found):
