@@ -135,6 +135,93 @@ def magnitude_hg(h, g, helio_range, topo_range, phase):
     return h + 5.0 * np.log10(helio_range * topo_range) - 2.5 * np.log10(total)
 
 
+# Knots of the phase functions: angle [deg], value, derivative by the angle [1/rad].
+_PHI1 = np.array(
+    [[7.5, 0.75, -1.9098593], [30.0, 0.33486016, -0.55463432], [60.0, 0.13410560, -0.24404599],
+     [90.0, 0.051104756, -0.094980438], [120.0, 0.021465687, -0.021411424],
+     [150.0, 0.0036396989, -0.091328612]]
+)  # fmt: skip
+_PHI2 = np.array(
+    [[7.5, 0.925, -0.57295780], [30.0, 0.62884169, -0.76705367], [60.0, 0.31755495, -0.45665789],
+     [90.0, 0.12716367, -0.28071809], [120.0, 0.022373903, -0.11173257],
+     [150.0, 0.00016505689, -8.6573138e-8]]
+)  # fmt: skip
+_PHI3 = np.array(
+    [[0.0, 1.0, -0.10630097], [0.3, 0.83381185, -41.180439], [1.0, 0.57735424, -10.366915],
+     [2.0, 0.42144772, -7.5784615], [4.0, 0.23174230, -3.6960950], [8.0, 0.10348178, -0.78605652],
+     [12.0, 0.061733473, -0.46527012], [20.0, 0.016107006, -0.20459545], [30.0, 0.0, 0.0]]
+)  # fmt: skip
+
+
+def _through(knots, angle):
+    """Cubic of given values and derivatives at the knots [angle in deg]."""
+    k = np.clip(np.searchsorted(knots[:, 0], angle, side="right") - 1, 0, len(knots) - 2)
+    (x0, y0, d0), (x1, y1, d1) = knots[k].T, knots[k + 1].T
+    width = np.deg2rad(x1 - x0)
+    t = (angle - x0) / (x1 - x0)
+    a, b = d0 * width - (y1 - y0), (y1 - y0) - d1 * width
+    return (1.0 - t) * y0 + t * y1 + t * (1.0 - t) * ((1.0 - t) * a + t * b)
+
+
+def phase_functions(phase):
+    """Basis functions of the H,G1,G2 system at phase angles [deg].
+
+    Returns
+    -------
+    ndarray, shape (3, n)
+        Linear parts of dark and bright surfaces, and the opposition effect; 1 at opposition.
+        Beyond 150 degrees, where nothing was measured, the values there are held.
+
+    References
+    ----------
+    Muinonen, K. et al. 2010, Icarus 209, 542 (tables 2 to 4).
+    """
+    angle = np.clip(np.atleast_1d(np.asarray(phase, float)), 0.0, 150.0)
+    linear = angle < 7.5
+    radians = np.deg2rad(angle)
+    return np.stack(
+        [
+            np.where(linear, 1.0 - 6.0 * radians / np.pi, _through(_PHI1, np.maximum(angle, 7.5))),
+            np.where(linear, 1.0 - 1.8 * radians / np.pi, _through(_PHI2, np.maximum(angle, 7.5))),
+            np.where(angle < 30.0, _through(_PHI3, np.minimum(angle, 30.0)), 0.0),
+        ]
+    )
+
+
+def g1_g2(g12):
+    """Return G1 and G2 of the one-parameter system H,G12.
+
+    References
+    ----------
+    Muinonen, K. et al. 2010, Icarus 209, 542 (equation 28).
+    """
+    g12 = np.asarray(g12, float)
+    low = g12 < 0.2
+    g1 = np.where(low, 0.7527 * g12 + 0.06164, 0.9529 * g12 + 0.02162)
+    return g1, np.where(low, -0.9612 * g12 + 0.6270, -0.6125 * g12 + 0.5572)
+
+
+def magnitude_hg12(h, g12, helio_range, topo_range, phase):
+    """Apparent V magnitude in the H,G12 system.
+
+    Parameters
+    ----------
+    h, g12 : float or ndarray
+    helio_range, topo_range : float or ndarray
+        Distances from Sun and observer [au].
+    phase : float or ndarray
+        Angle Sun - object - observer [deg].
+
+    References
+    ----------
+    Muinonen, K. et al. 2010, Icarus 209, 542.
+    """
+    g1, g2 = g1_g2(g12)
+    phi1, phi2, phi3 = phase_functions(phase)
+    total = np.maximum(g1 * phi1 + g2 * phi2 + (1.0 - g1 - g2) * phi3, 1e-12)
+    return h + 5.0 * np.log10(helio_range * topo_range) - 2.5 * np.log10(total)
+
+
 def tangent_offsets(ra, dec, topo):
     """East and north offsets [arcsec] of vectors `topo` (n, 3+) from directions ra, dec [deg]."""
     ra, dec = np.deg2rad(ra), np.deg2rad(dec)

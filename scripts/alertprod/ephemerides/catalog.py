@@ -1,8 +1,8 @@
 """Readers of orbit catalogues: MPCORB.DAT, the extended JSON, and plain CSV or Parquet.
 
 A catalogue in memory is a table (dict of arrays): designation, epoch (MJD TDB), elements (n, 6) as
-in `alertprod.core.orbits`, h, g. The Minor Planet Center gives osculating heliocentric elements
-(J2000 ecliptic) at 0h TT of the epoch; TT and TDB differ by less than 2 ms.
+in `alertprod.core.orbits`, h, g, g12. The Minor Planet Center gives osculating heliocentric
+elements (J2000 ecliptic) at 0h TT of the epoch; TT and TDB differ by less than 2 ms.
 
 References
 ----------
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ from alertprod.core.designations import BASE62, unpack
 from alertprod.core.errors import BadInput
 
 DEFAULT_G = 0.15
+SHORTEST = 103  # columns of a line of MPCORB.DAT that hold the orbit
+MOST_BAD = 20  # unusable rows that are forgiven however small the catalogue is
 DEFAULT_H = 99.0  # no brightness known: never brighter than a limit, still predicted
 # first and last column (0-based, half open) of the fields of MPCORB.DAT
 _FIELDS = {
@@ -37,75 +41,109 @@ _FIELDS = {
 }
 
 
-def read_orbits(path: str | Path) -> dict:
+def read_orbits(path: str | Path, default_g=DEFAULT_G, default_g12=None) -> dict:
     """Read an orbit catalogue by the look of its name and first bytes.
+
+    Rows that are no usable orbit are left out and counted: a few broken lines must not stop a
+    night. A catalogue that is mostly or wholly unusable does, since it is the wrong file or a
+    download that was cut short.
 
     Parameters
     ----------
     path : str or Path
         MPCORB.DAT (optionally .gz), mpcorb_extended.json(.gz), .csv or .parquet.
+    default_g : float
+        Slope parameter G of orbits that give neither G nor G12.
+    default_g12 : float, optional
+        If it is given, such orbits follow the H,G12 system with this value.
 
     Returns
     -------
     dict
-        designation (object), epoch (f8, MJD TDB), elements (n, 6), h, g, skipped (int, unusable
-        rows).
+        designation (object), epoch (f8, MJD TDB), elements (n, 6), h, g, g12 (NaN where the H,G
+        system holds), skipped (int, unusable rows), first (str, the first of them and why).
 
     Raises
     ------
     BadInput
-        If the file is missing, of no known form, or holds no usable orbit.
+        If the file is missing, of no known form, damaged, or holds hardly an orbit.
     """
     path = Path(path)
     if not path.exists():
-        raise BadInput(f"orbit catalogue {path} does not exist; set ephemerides.orbits to a file")
+        raise BadInput(f"orbit catalogue {path} does not exist; set paths.orbits to a file")
     name = path.name.lower().removesuffix(".gz")
-    if name.endswith(".parquet"):
-        found = _from_columns(_parquet_columns(path))
-    elif name.endswith(".csv"):
-        found = _from_columns(_csv_columns(path))
-    elif name.endswith(".json"):
-        found = _from_columns(_json_columns(path))
-    else:
-        found = read_mpcorb(_read_bytes(path))
-    if not len(found["designation"]) and found["skipped"]:
-        raise BadInput(
-            f"none of the {found['skipped']} lines of {path} is a usable orbit;"
-            " expected MPCORB.DAT, extended JSON, or CSV/Parquet with designation,"
-            " epoch_mjd_tdb, a|q, e, incl, node, argperi, mean_anomaly|peri_time"
-        )
+    try:
+        if name.endswith(".parquet"):
+            found = _from_columns(*_parquet_columns(path))
+        elif name.endswith(".csv"):
+            found = _from_columns(*_csv_columns(path))
+        elif name.endswith(".json"):
+            found = _from_columns(*_json_columns(path))
+        else:
+            found = read_mpcorb(_read_bytes(path))
+    except BadInput as error:
+        raise BadInput(f"orbit catalogue {path}: {error}") from None
+    _refuse_rubbish(path, found)
+    blank = ~np.isfinite(found["g"]) & ~np.isfinite(found["g12"])
+    found["g12"][blank] = np.nan if default_g12 is None else default_g12
+    found["g"] = np.where(np.isfinite(found["g"]), found["g"], default_g)
     return found
 
 
+def _refuse_rubbish(path, found) -> None:
+    good, bad = len(found["designation"]), found["skipped"]
+    if bad and (not good or bad > max(good, MOST_BAD)):
+        wrong = "none" if not good else f"only {good}"
+        raise BadInput(
+            f"{wrong} of the {good + bad} lines of {path} is a usable orbit ({found['first']});"
+            " expected MPCORB.DAT, extended JSON, or CSV/Parquet with designation,"
+            " epoch_mjd_tdb, a|q, e, incl, node, argperi, mean_anomaly|peri_time"
+        )
+
+
 def _read_bytes(path: Path) -> bytes:
-    if path.name.lower().endswith(".gz"):
-        with gzip.open(path) as stream:
-            return stream.read()
-    return path.read_bytes()
+    content = path.read_bytes()
+    if not path.name.lower().endswith(".gz"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise BadInput(f"it cannot be unpacked ({error}). Download it again.") from None
 
 
 def read_mpcorb(content: bytes) -> dict:
     """Parse the text of MPCORB.DAT.
 
     Lines that are too short, or whose numbers are unreadable or impossible, are counted in
-    `skipped` and left out: a truncated download must not stop a night.
+    `skipped` and left out.
+
+    Raises
+    ------
+    BadInput
+        If there is a header and nothing behind it.
     """
-    header = content.find(b"\n----------")
-    if header >= 0:
-        content = content[content.index(b"\n", header + 1) + 1 :]
-    every = content.split(b"\n")
-    lines = [line for line in every if len(line.rstrip()) >= 103]
-    skipped = sum(1 for line in every if line.strip()) - len(lines)
-    if not lines:
-        return _catalogue(np.zeros(0, object), np.zeros(0), {}, skipped)
+    rule = content.find(b"\n----------")
+    end = content.find(b"\n", rule + 1) if rule >= 0 else -1
+    body = end + 1 if end >= 0 else (len(content) if rule >= 0 else 0)
+    before = content.count(b"\n", 0, body)
+    every = content[body:].split(b"\n")
+    if not any(line.strip() for line in every):
+        raise BadInput(
+            f"it ends after the {before} lines of its header, without an orbit. Download it again."
+        )
+    full = np.array([len(line.rstrip()) >= SHORTEST for line in every])
+    blank = np.array([not line.strip() for line in every])
+    where = np.arange(len(every)) + before + 1
+    short = np.flatnonzero(~full & ~blank)
+    cut = [(int(where[k]), f"has {len(every[k].rstrip())} of {SHORTEST} columns") for k in short]
+    lines = [every[k] for k in np.flatnonzero(full)]
     width = 194
-    block = np.frombuffer(
-        b"".join(line[:width].ljust(width) for line in lines), dtype="S1"
-    ).reshape(len(lines), width)
+    text = b"".join(line[:width].ljust(width) for line in lines)
+    block = np.frombuffer(text, dtype="S1").reshape(len(lines), width)
+    if not len(lines):
+        return _catalogue(np.zeros(0, object), np.zeros(0), {}, where[:0], cut)
     values = {name: _floats(block, *span) for name, span in _FIELDS.items()}
-    epoch = _epochs(block)
-    names = _designations(block)
-    return _catalogue(names, epoch, values, skipped)
+    return _catalogue(_designations(block), _epochs(block), values, where[full], cut)
 
 
 def _texts(block, first, last):
@@ -156,8 +194,19 @@ def _designations(block):
     return np.array(names, dtype=object)
 
 
-def _catalogue(names, epoch, values, skipped):
-    """Common form of all readers; rows without a possible orbit are dropped and counted."""
+def _catalogue(names, epoch, values, where, cut=()):
+    """Common form of all readers; rows without a possible orbit are dropped and counted.
+
+    Parameters
+    ----------
+    names, epoch : ndarray
+    values : dict of arrays
+        Columns by their names here.
+    where : ndarray
+        Number of each row in its file.
+    cut : list of (int, str)
+        Rows that were left out before, and why.
+    """
     n = len(names)
     column = {key: np.asarray(value, float) for key, value in values.items()}
     missing = np.full(n, np.nan)
@@ -177,18 +226,35 @@ def _catalogue(names, epoch, values, skipped):
          column.get("argperi", missing), peri], axis=-1,
     )  # fmt: skip
     with np.errstate(invalid="ignore"):
-        good = np.isfinite(elements).all(axis=1) & np.isfinite(epoch) & (q > 0.0) & (e >= 0.0)
-        good &= (epoch > -100_000.0) & (epoch < 200_000.0)
+        checks = {
+            "has no designation": np.array([bool(name) for name in names], dtype=bool),
+            "has no date as its epoch": np.isfinite(epoch) & (np.abs(epoch - 5e4) < 1.5e5),
+            "lacks a readable e": np.isfinite(e),
+            "has an impossible a, q or e": np.isfinite(q) & (q > 0.0) & (e >= 0.0),
+            "lacks a readable element": np.isfinite(elements).all(axis=1),
+        }
+    good = np.logical_and.reduce(list(checks.values()))
+    left_out = sorted([*cut, *_reasons(checks, good, where)])
     h = column.get("h", missing)
-    g = column.get("g", missing)
     return {
         "designation": names[good],
         "epoch": epoch[good],
         "elements": elements[good],
         "h": np.where(np.isfinite(h), h, DEFAULT_H)[good],
-        "g": np.where(np.isfinite(g), g, DEFAULT_G)[good],
-        "skipped": int(skipped + np.sum(~good)),
+        "g": column.get("g", missing)[good],
+        "g12": column.get("g12", missing)[good],
+        "skipped": len(left_out),
+        "first": f"line {left_out[0][0]} {left_out[0][1]}" if left_out else "",
     }
+
+
+def _reasons(checks, good, where):
+    """(row, why) of the rows that fail a check; the first check that fails counts."""
+    found = []
+    for k in np.flatnonzero(~good):
+        why = next(why for why, passed in checks.items() if not passed[k])
+        found.append((int(where[k]), why))
+    return found
 
 
 _ALIASES = {
@@ -199,53 +265,85 @@ _ALIASES = {
     "peri_time": ("peri_time", "periTime", "t_p_mjd_tdb"),
     "h": ("H", "h"),
     "g": ("G", "g"),
+    "g12": ("G12", "g12"),
     **{name: (name,) for name in ("q", "a", "e", "node")},
 }
 
 
-def _from_columns(columns) -> dict:
-    """Catalogue from named columns (lists or arrays of anything float() takes)."""
+_NEEDED = (("e",), ("incl",), ("node",), ("argperi",), ("q", "a"), ("peri_time", "mean_anomaly"))
+
+
+def _from_columns(columns, first: int) -> dict:
+    """Catalogue from named columns (lists of anything float() takes).
+
+    Parameters
+    ----------
+    columns : dict of lists
+    first : int
+        Number of the first row in its file.
+    """
     if "designation" not in columns:
         raise BadInput(
-            f"the orbit catalogue has columns {sorted(columns)} but no 'designation';"
+            f"it has columns {sorted(columns)} but no 'designation';"
             " see config/README.md for the columns it needs"
         )
-    names = np.array([str(v) for v in columns["designation"]], dtype=object)
+    names = np.array([_name(v) for v in columns["designation"]], dtype=object)
     values = {}
     for name, aliases in _ALIASES.items():
         for alias in aliases:
             if alias in columns:
                 values[name] = np.array([_float(v) for v in columns[alias]])
                 break
-    epoch = values.pop("epoch_mjd_tdb", np.full(len(names), np.nan))
-    return _catalogue(names, epoch, values, 0)
+    for choice in (("epoch_mjd_tdb",), *_NEEDED):
+        if not any(name in values for name in choice):
+            raise BadInput(
+                f"it has columns {sorted(columns)} but no {' or '.join(choice)}. Add it."
+            )
+    epoch = values.pop("epoch_mjd_tdb")
+    return _catalogue(names, epoch, values, first + np.arange(len(names)))
+
+
+def _name(value) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _csv_columns(path):
-    with open(path, newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    keys = rows[0].keys() if rows else ["designation"]
-    return {key.strip(): [row[key] for row in rows] for key in keys}
+    try:
+        rows = csv.DictReader(io.StringIO(_read_bytes(path).decode("utf-8-sig")))
+        keys = [key for key in rows.fieldnames or () if key]
+        body = list(rows)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"it is no CSV in UTF-8 ({error}).") from None
+    return {key.strip(): [row[key] for row in body] for key in keys}, 2
 
 
 def _parquet_columns(path):
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.read_table(path).to_pydict()
+    try:
+        return pq.read_table(path).to_pydict(), 1
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"it is no readable Parquet ({str(error).splitlines()[0]}).") from None
 
 
 def _json_columns(path):
     """Columns of MPC's extended JSON (epochs are Julian dates there)."""
-    rows = json.loads(_read_bytes(path))
+    try:
+        rows = json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise BadInput(f"it is no valid JSON ({error}). Download it again.") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadInput("it is JSON, but not a list of orbits as mpcorb_extended.json is.")
     columns = {
         key: [row.get(name) for row in rows]
         for key, name in (
-            ("H", "H"), ("G", "G"), ("a", "a"), ("e", "e"), ("incl", "i"),
+            ("H", "H"), ("G", "G"), ("G12", "G12"), ("a", "a"), ("e", "e"), ("incl", "i"),
             ("node", "Node"), ("argperi", "Peri"), ("mean_anomaly", "M"),
         )
     }  # fmt: skip
     columns["epoch_mjd_tdb"] = [_float(row.get("Epoch")) - 2400000.5 for row in rows]
     columns["designation"] = [
-        str(row.get("Number", "")).strip("()") or row.get("Principal_desig", "?") for row in rows
+        str(row.get("Number") or "").strip("()") or row.get("Principal_desig") for row in rows
     ]
-    return columns
+    return columns, 1

@@ -58,7 +58,7 @@ def predict_night(orbits_known, orbits=None, visits=(), camera=None, *, config) 
     pointings = _pointings(visits, options)
     if pointings is None:
         return tables.empty("predicted_night")
-    objects = _gather(orbits_known, orbits)
+    objects = _gather(orbits_known, orbits, options)
     if not len(objects["designation"]):
         return tables.empty("predicted_night")
     near = screen(objects["states"], objects["epoch"], objects["slack"], pointings, options)
@@ -106,32 +106,37 @@ def _pointings(visits, options):
     }  # fmt: skip
 
 
-def _gather(path, discovered):
+def _gather(path, discovered, options):
     """Known and discovered objects in one list of heliocentric states; a name counts once."""
-    names, epochs, states, hs, gs, covs = [], [], [], [], [], []
+    names, epochs, states, covs = [], [], [], []
+    light: dict[str, list] = {"h": [], "g": [], "g12": []}
     if path:
-        known = read_orbits(path)
+        known = read_orbits(path, options["default_g"], options["default_g12"])
         if known["skipped"]:
-            log.warning("%d rows of %s are no usable orbits", known["skipped"], path)
+            log.warning(
+                "%d of %d rows of %s are left out, the first: %s",
+                known["skipped"], known["skipped"] + len(known["h"]), path, known["first"],
+            )  # fmt: skip
         names.append(known["designation"])
         epochs.append(known["epoch"])
         states.append(orbits.elements_to_states(known["elements"], known["epoch"]))
-        hs.append(known["h"])
-        gs.append(known["g"])
+        for key, column in light.items():
+            column.append(known[key])
         covs.append(np.full((len(known["h"]), 21), np.nan))
     if discovered and tables.n_rows(discovered):
         names.append(np.asarray(discovered["designation"], dtype=object))
         epochs.append(discovered["epochMjdTdb"])
         states.append(np.stack([discovered[c] for c in STATE], axis=-1))
-        hs.append(discovered["H"])
-        gs.append(discovered["G"])
+        blank = np.full(len(discovered["H"]), np.nan)
+        for key, values in (("h", discovered["H"]), ("g", discovered["G"]), ("g12", blank)):
+            light[key].append(values)
         covs.append(np.stack([discovered[c] for c in COVARIANCE], axis=-1))
     if not names:
         return {"designation": np.zeros(0, dtype=object)}
     out = {
         "designation": np.concatenate(names), "epoch": np.concatenate(epochs),
-        "states": np.concatenate(states), "h": np.concatenate(hs), "g": np.concatenate(gs),
-        "covariance": np.concatenate(covs),
+        "states": np.concatenate(states), "covariance": np.concatenate(covs),
+        **{key: np.concatenate(column) for key, column in light.items()},
     }  # fmt: skip
     keep = np.isfinite(out["states"]).all(axis=1)
     reverse = out["designation"][::-1]
@@ -277,6 +282,7 @@ def _rows_to_table(rows, objects, covariance):
         **{name: state[:, k] for k, name in enumerate(STATE)},
         "H": objects["h"][index],
         "G": objects["g"][index],
+        "G12": objects["g12"][index],
         **{name: covariance[index, k] for k, name in enumerate(COVARIANCE)},
     }
     table = tables.conform(tables.take(table, good), "predicted_night")

@@ -98,7 +98,12 @@ def _table(rows, helio, topo, cov, visit):
     helio_range = np.linalg.norm(helio[:, :3], axis=1)
     topo_range = np.linalg.norm(topo[:, :3], axis=1)
     phase = ephemeris.phase_angle(helio, topo)
-    vmag = ephemeris.magnitude_hg(rows["H"], rows["G"], helio_range, topo_range, phase)
+    distances = (helio_range, topo_range, phase)
+    vmag = np.where(
+        np.isfinite(rows["G12"]),
+        ephemeris.magnitude_hg12(rows["H"], rows["G12"], *distances),
+        ephemeris.magnitude_hg(rows["H"], rows["G"], *distances),
+    )
     band = str(visit.get("band") or "")
     ecl_lon, ecl_lat, gal_lon, gal_lat = orbits.ecliptic_and_galactic(ra, dec)
     cosine = np.cos(np.deg2rad(dec))

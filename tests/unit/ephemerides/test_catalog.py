@@ -1,5 +1,6 @@
 """Orbit catalogues: the MPC's fixed columns, JSON, CSV; and what is broken in them."""
 
+import gzip
 import json
 
 import numpy as np
@@ -48,14 +49,110 @@ def test_broken_lines_are_counted_and_left_out(tmp_path):
     assert found["skipped"] == 4
     assert found["h"][1] == catalog.DEFAULT_H
 
+    # the header has four lines; the first broken one is behind a good one
+    assert found["first"] == "line 6 has 90 of 103 columns"
 
-def test_a_file_of_rubbish_is_refused_with_a_sentence(tmp_path):
-    with pytest.raises(BadInput, match="none of the 2 lines"):
-        catalog.read_orbits(write(tmp_path, "not an orbit\nneither\n"))
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (line("00003", epoch="K24Zz"), "has no date as its epoch"),
+        (line("00004", epoch="     "), "has no date as its epoch"),
+        (line("00005", epoch="K24D0"), "has no date as its epoch"),
+        (line("00006", e="x.xxxxxxx"), "lacks a readable e"),
+        (line("00007", a="   -1.00000"), "has an impossible a, q or e"),
+        (line("       "), "has no designation"),
+        (line("00008")[:26] + " " * 9 + line("00008")[35:], "lacks a readable element"),
+        (line("00009")[:60], "has 57 of 103 columns"),
+    ],
+)
+def test_a_broken_line_is_named_by_its_number_and_fault(tmp_path, broken, why):
+    found = catalog.read_orbits(write(tmp_path, HEADER + line() + "\n" + line("00002") + broken))
+    assert found["designation"].tolist() == ["1", "2"]
+    assert (found["skipped"], found["first"]) == (1, f"line 8 {why}")
+
+
+def test_a_name_beyond_the_scheme_is_kept_as_it_is(tmp_path):
+    found = catalog.read_orbits(write(tmp_path, HEADER + line("XYZ-7?")))
+    assert found["designation"].tolist() == ["XYZ-7?"] and found["skipped"] == 0
+
+
+def test_a_night_says_what_it_left_out(tmp_path, caplog):
+    from alertprod.ephemerides import predict_night
+
+    path = write(tmp_path, HEADER + line() + line("00002", epoch="K24Zz"))
+    look = {"midpoint_mjd_tai": 60600.0, "ra": 0.0, "dec": 0.0}
+    with caplog.at_level("WARNING"):
+        predict_night(path, None, [look], config={"dynamics": "kepler"})
+    assert f"1 of 2 rows of {path} are left out, the first: line 6 has no date" in caplog.text
+
+
+RUBBISH = {
+    "not an orbit\nneither\n": "none of the 2 lines",
+    HEADER: "ends after the 4 lines of its header, without an orbit",
+    HEADER.rstrip("\n"): "header, without an orbit",
+    "": "without an orbit",
+    HEADER + line() + 25 * line("00002", epoch="K24Zz"): "only 1 of the 26 lines",
+}
+
+
+@pytest.mark.parametrize("text", RUBBISH, ids=RUBBISH.values())
+def test_a_file_of_rubbish_is_refused_with_a_sentence(tmp_path, text):
+    path = write(tmp_path, text)
+    with pytest.raises(BadInput, match=RUBBISH[text]) as caught:
+        catalog.read_orbits(path)
+    assert str(path) in str(caught.value)
+
+
+OTHERS = [
+    ("x.csv", b"a,e\n1,0\n", "no 'designation'"),
+    ("x.csv", b"", "no 'designation'"),
+    ("x.csv", b"designation,epoch,a,incl,node,argperi,M\n1,6e4,2,1,1,1,1\n", "no e. Add it"),
+    ("x.csv", b"designation,epoch,e,incl,node,argperi,M\n1,6e4,2,1,1,1,1\n", "no q or a"),
+    ("x.csv", b"\xff\xfe\x00", "no CSV in UTF-8"),
+    ("x.parquet", b"PAR1 no", "no readable Parquet"),
+    ("x.json", b'[{"a": 1},', "no valid JSON"),
+    ("x.json", b'{"a": 1}', "not a list of orbits"),
+    ("MPCORB.DAT.gz", gzip.compress(HEADER.encode() * 99)[:80], "cannot be unpacked"),
+    ("MPCORB.DAT.gz", b"<html>", "cannot be unpacked"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "why"), OTHERS)
+def test_a_damaged_file_is_refused_with_a_sentence(tmp_path, name, content, why):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=why) as caught:
+        catalog.read_orbits(tmp_path / name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(BadInput, match="does not exist"):
         catalog.read_orbits(tmp_path / "absent.dat")
-    with pytest.raises(BadInput, match="designation"):
-        catalog.read_orbits(write(tmp_path, "a,e\n1,0\n", "x.csv"))
+
+
+COLUMNS = "designation,epoch_mjd_tdb,a,e,incl,node,argperi,mean_anomaly,H,G,G12\n"
+
+
+def test_a_table_without_rows_is_a_survey_that_knows_nothing(tmp_path):
+    found = catalog.read_orbits(write(tmp_path, COLUMNS, "x.csv"))
+    assert len(found["designation"]) == found["skipped"] == 0
+
+
+def test_rows_with_too_few_or_too_many_cells_are_no_crash(tmp_path):
+    row = "60600,2.7,0.1,10,80,70,180,15,0.15,"
+    text = f"{COLUMNS}A,{row}\nB,60600,2.7\nC,{row},9,9\n,{row}\n"
+    found = catalog.read_orbits(write(tmp_path, text, "x.csv"))
+    assert found["designation"].tolist() == ["A", "C"]
+    assert (found["skipped"], found["first"]) == (2, "line 3 lacks a readable e")
+
+
+def test_slopes_are_read_where_given_and_chosen_where_not(tmp_path):
+    orbit = "60600,2.7,0.1,10,80,70,180,15"
+    text = f"{COLUMNS}A,{orbit},0.25,\nB,{orbit},,0.6\nC,{orbit},,\n"
+    path = write(tmp_path, text, "x.csv")
+    found = catalog.read_orbits(path, default_g=0.12)
+    assert found["g"].tolist() == [0.25, 0.12, 0.12]
+    assert np.array_equal(found["g12"], [np.nan, 0.6, np.nan], equal_nan=True)
+    found = catalog.read_orbits(path, default_g12=0.5)
+    assert np.array_equal(found["g12"], [np.nan, 0.6, 0.5], equal_nan=True)
 
 
 def test_csv_and_extended_json_tell_the_same_orbit_as_mpcorb(tmp_path):

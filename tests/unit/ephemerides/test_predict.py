@@ -183,3 +183,23 @@ def test_bad_pointings_and_options_are_refused(catalogue):
     with pytest.raises(BadInput, match="nbody"):
         look = visit(EPOCH, 0.0, 0.0, radius=180.0)
         predict_night(catalogue(HOLMAN), None, [look], config={"dynamics": "magic"})
+
+
+def test_brightness_follows_the_system_that_the_catalogue_gives(tmp_path):
+    """Twenty degrees from opposition H,G12 of a dark surface and H,G differ by some 0.1 mag."""
+    from alertprod.core import ephemeris
+
+    orbit = ",".join(map(str, HOLMAN[1:9]))
+    path = tmp_path / "orbits.csv"
+    path.write_text(f"{HEADER.strip()},G12\nboth,{orbit},0.15,0.8\nplain,{orbit},0.15,\n")
+    state = orbits.elements_to_states(np.array([HOLMAN[2:8]]), 60700.0)
+    _, topo = ephemeris.topocentric(state, np.array([60700.0]), 60700.0, "X05")
+    look = visit(60700.0, *(float(v[0]) for v in orbits.directions(topo)))
+    found = predict_visit(predict_night(path, None, [look], config={}), look, config={})
+    assert sorted(found["designation"]) == ["both", "plain"]
+    for row, name in enumerate(found["designation"]):
+        place = [found[key][row] for key in ("helioRange", "topoRange", "phaseAngle")]
+        dark = ephemeris.magnitude_hg12(12.0, 0.8, *place)[0]
+        average = ephemeris.magnitude_hg(12.0, 0.15, *place)
+        assert found["ephVmag"][row] == pytest.approx(dark if name == "both" else average)
+        assert abs(dark - average) > 0.02
