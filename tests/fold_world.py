@@ -8,7 +8,7 @@ import yaml
 
 from alertprod.alerts import package_alerts
 from alertprod.alerts.visit import Images
-from alertprod.associate import associate_visit
+from alertprod.associate import associate_visit, reassign_sources
 from alertprod.core.exposure import Exposure
 from alertprod.core.files import file_digest
 from alertprod.core.ids import source_ids, visit_parts
@@ -142,10 +142,30 @@ class World:
             "planned": self.planned,
         }
 
-    def associate(self, index: int, previous: int | None, predicted=None) -> dict:
-        """Run and write one association."""
+    def reassign(self, index: int, moves: dict[int, int]) -> dict:
+        """Give sources to solar-system objects after a visit, and write what moved."""
+        attributed = self.path(index, "attributed.parquet")
+        count = len(moves)
+        zeros = {name: np.zeros(count) for name in columns("attributed")}
+        text = {name: np.full(count, "A", dtype=object) for name in ("designation", "how", "band")}
+        ids = {"diaSourceId": np.array(list(moves)), "ssObjectId": np.array(list(moves.values()))}
+        table = conform({**zeros, **text, **ids}, "attributed")
+        write_table(attributed, table, "attributed")
+        moved, facts = reassign_sources(
+            table,
+            visit=self.visit(index),
+            fold_context=self.context(self.path(index, "forced.parquet"), [attributed]),
+            config=self.options["associate"],
+        )
+        write_table(self.path(index, "reassigned.parquet"), moved, "reassigned", None, facts)
+        return moved
+
+    def associate(self, index: int, previous: int | Path | None, predicted=None) -> dict:
+        """Run and write one association; `previous` is a visit or a product of the fold."""
         inputs = sorted(self.path(index, "").glob("*/dia_sources.parquet"))
-        parent = None if previous is None else self.path(previous, "forced.parquet")
+        parent = previous
+        if isinstance(previous, int):
+            parent = self.path(previous, "forced.parquet")
         table, facts = associate_visit(
             inputs,
             predicted,

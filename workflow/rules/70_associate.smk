@@ -2,13 +2,16 @@
 Association: the fold of the night, one visit after the other.
 
 IN   <results>/{night}/{visit}/{detector}/dia_sources.parquet of all detectors
-     <results>/{night}/{visit}/predicted.parquet    the state before: forced.parquet of the visit before
-OUT  <results>/{night}/{visit}/association.parquet    and the APDB, a view of the fold's files
+     <results>/{night}/{visit}/predicted.parquet    the state before: forced.parquet of the visit
+     before, or what the night before has reassigned
+OUT  <results>/{night}/{visit}/association.parquet <results>/{night}/reassigned.parquet    and the
+     APDB, a view of the fold's files
 """
 
 
 localrules:
     associate_visit,
+    reassign_sources,
     sync_apdb,
 
 
@@ -33,6 +36,27 @@ rule associate_visit:
         given=visit_row,
     script:
         "../../scripts/associate_visit.py"
+
+
+rule reassign_sources:
+    """Give sources of earlier visits to the solar-system objects that were found in them."""
+    input:
+        attributed=f"{NIGHT}/attributed.parquet",
+        previous=end_of_night,
+    output:
+        reassigned=f"{NIGHT}/reassigned.parquet",
+    log:
+        "<logs>/{night}/reassign_sources.log",
+    benchmark:
+        "<benchmarks>/{night}/reassign_sources.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **settings("associate"),
+        **fold_settings(),
+        given=last_visit_row,
+    script:
+        "../../scripts/reassign_sources.py"
 
 
 rule sync_apdb:

@@ -194,7 +194,12 @@ def visit_inputs(name):
 
 def visit_row(wildcards):
     """Return what a per-visit rule must know of its visit, as its parameter."""
-    row = SHEET.visits[wildcards.visit]
+    return visit_facts(wildcards.visit)
+
+
+def visit_facts(visit):
+    """Return what stage functions take as `visit`."""
+    row = SHEET.visits[visit]
     names = ("visit", "night", "midpoint_mjd_tai", "ra", "dec", "band", "instrument")
     return {"visit": {name: row[name] for name in names}}
 
@@ -222,9 +227,26 @@ def apdb_file():
 def last_states(wildcards):
     """Return the last product of the fold in each selected night."""
     last = {SHEET.night(visit): visit for visit in SHEET.targets}
-    return [
-        f"<results>/{night}/{visit}/forced.parquet" for night, visit in last.items()
-    ]
+    return [after_visit(visit) for visit in last.values()]
+
+
+def after_visit(visit):
+    """Return the product from which the fold goes on after a visit."""
+    night = SHEET.night(visit)
+    if config["daymops"]["enabled"] and visit == SHEET.of_night(night)[-1]:
+        return f"<results>/{night}/reassigned.parquet"
+    return f"<results>/{night}/{visit}/forced.parquet"
+
+
+def end_of_night(wildcards):
+    """Return the product of the fold after the last visit of a night."""
+    visit = SHEET.of_night(wildcards.night)[-1]
+    return f"<results>/{wildcards.night}/{visit}/forced.parquet"
+
+
+def last_visit_row(wildcards):
+    """Return what a state of the fold must know of the last visit of a night."""
+    return visit_facts(SHEET.of_night(wildcards.night)[-1])
 
 
 def done_or_planned(path, night, why):
@@ -243,11 +265,8 @@ def previous_state(wildcards):
     before = SHEET.previous[wildcards.visit]
     if before is None:
         return []
-    night = SHEET.night(before)
-    path = f"<results>/{night}/{before}/forced.parquet"
-    return done_or_planned(
-        path, night, f"visit {wildcards.visit} continues from visit {before}"
-    )
+    why = f"visit {wildcards.visit} continues from visit {before}"
+    return done_or_planned(after_visit(before), SHEET.night(before), why)
 
 
 def predictions(wildcards):

@@ -17,10 +17,12 @@ from alertprod.core.errors import BadInput
 from alertprod.core.files import digest
 from alertprod.core.tables import read_metadata
 
-ASSOCIATE, PACKAGE = "associate", "package"
+ASSOCIATE, PACKAGE, REASSIGN = "associate", "package", "reassign"
 #: Keys of the configuration that change no row.
 NEUTRAL = ("allow_rollback", "start")
 SECOND = 1.0 / 86400.0  # [d]
+#: What is settled after a night comes so much later than its last visit, and before the next one.
+AFTERWARDS = 0.5 * SECOND
 ROOT = ""  # the parent of the first state
 
 
@@ -35,7 +37,7 @@ class State:
     parent_file : str
         Product of the parent, relative to the results directory.
     step : str
-        ``associate``, ``package`` or another kind (see `alertprod.core.apdb.replay`).
+        ``associate``, ``package`` or ``reassign`` (see `alertprod.core.apdb.replay`).
     visit : int
     time : float
         Validity time of what the step writes [MJD TAI]; rises along the chain.
@@ -154,6 +156,8 @@ def next_state(step: str, visit: Mapping, context: Mapping, config: Mapping) -> 
         parent = state_of(path).token
     midpoint = float(visit["midpoint_mjd_tai"])
     now = context.get("now")
+    if now is None:
+        now = midpoint + (AFTERWARDS if step == REASSIGN else 0.0)
     number = int(visit["visit"])
     return State(
         token=make_token(
@@ -163,7 +167,7 @@ def next_state(step: str, visit: Mapping, context: Mapping, config: Mapping) -> 
         parent_file=parent_file,
         step=step,
         visit=number,
-        time=midpoint if now is None else float(now),
+        time=float(now),
         midpoint=midpoint,
     )
 

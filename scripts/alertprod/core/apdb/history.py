@@ -14,6 +14,7 @@ from alertprod.core.apdb.rows import pixel_ranges, select, to_arrays
 from alertprod.core.tables import Table, sort_by, take
 
 DAYS_PER_MONTH = 30.0  # as in Rubin's package
+START = "validityStartMjdTai"
 #: Midpoints of one visit may differ in their last digits (a header keeps 15), those of two visits
 #: differ by more than this [d].
 SAME_TIME = 0.5 / 86400.0
@@ -60,7 +61,9 @@ def objects_in_circle(
         Columns, with ``diaObjectId``.
     """
     before, after = ("<=", ">") if moment.inclusive else ("<", ">=")
-    listed = ", ".join(f'"{name}"' for name in names)
+    changes = _later_changes(database, "DiaObject", moment.seq)
+    fetched = [*names, START] if changes and START not in names else names
+    listed = ", ".join(f'"{name}"' for name in fetched)
     # A plus keeps the planner from an index that would walk through the whole survey; an OR of
     # ranges would make it scan all open versions.
     base = (
@@ -75,6 +78,9 @@ def objects_in_circle(
         query = " UNION ALL ".join([base + end] * len(ranges))
         values = [v for pixels in ranges for v in (moment.time, *pixels, *more)]
         rows += database.execute(query, values)
+    if changes:
+        key = [fetched.index("diaObjectId"), fetched.index(START)]
+        rows = [row[: len(names)] for row in _restored(rows, fetched, changes, key)]
     return sort_by(to_arrays(rows, names, database.columns("DiaObject")), "diaObjectId")
 
 
@@ -97,18 +103,32 @@ def sources_of(database: Database, moment: Moment, ids, names: list[str], months
         more, others = database.among("diaSourceId", moved)
         where, parameters = f"({where} OR {more})", (*parameters, *others)
     since = moment.midpoint - months * DAYS_PER_MONTH
+    found = _sources(database, moment, names, changes, (where, parameters, since))
+    keep = np.isin(found["diaObjectId"], np.asarray(ids, dtype=np.int64))
+    return sort_by(take(found, keep), "diaObjectId", "midpointMjdTai", "diaSourceId")
+
+
+def sources(database: Database, moment: Moment, ids, names: list[str]) -> Table:
+    """Return DIASources by their own identifiers, sorted by them; see `sources_of`."""
+    changes = _later_changes(database, "DiaSource", moment.seq)
+    where, parameters = database.among("diaSourceId", ids)
+    found = _sources(database, moment, names, changes, (where, parameters, -np.inf))
+    return sort_by(found, "diaSourceId")
+
+
+def _sources(database: Database, moment: Moment, names, changes, condition) -> Table:
+    """Read DIASources as of a moment; `condition` is SQL, its parameters, the earliest time."""
+    where, parameters, since = condition
     listed = ", ".join(f'"{name}"' for name in names)
     rows = database.execute(
         f'SELECT {listed} FROM "DiaSource" WHERE {where} '
         'AND "midpointMjdTai" < ? AND "midpointMjdTai" > ?',
-        (*parameters, moment.until(), since),
+        (*parameters, moment.until(), max(since, -1e9)),
     )
     if changes:
         rows = _restored(rows, names, changes, [names.index("diaSourceId")])
     found = to_arrays(rows, names, database.columns("DiaSource"))
-    withdrawn = found["timeWithdrawnMjdTai"] <= moment.time
-    keep = ~withdrawn & np.isin(found["diaObjectId"], np.asarray(ids, dtype=np.int64))
-    return sort_by(take(found, keep), "diaObjectId", "midpointMjdTai", "diaSourceId")
+    return take(found, ~(found["timeWithdrawnMjdTai"] <= moment.time))
 
 
 def forced_of(database: Database, moment: Moment, ids, names: list[str], months: float) -> Table:

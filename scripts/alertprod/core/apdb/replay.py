@@ -71,6 +71,8 @@ def apply(database: Database, path: Path, state: fold.State) -> None:
         store_association(database, table, state.time)
     elif state.step == fold.PACKAGE:
         store_forced(database, table)
+    elif state.step == fold.REASSIGN:
+        store_reassigned(database, state, table)
     else:
         raise BadInput(f"{path} is of the unknown step {state.step!r}. Update alertprod.")
     store_ledger(database, state, read_metadata(path).get("ledger", []))
@@ -106,6 +108,36 @@ def object_versions(association: Table) -> Table:
 def store_forced(database: Database, forced: Table) -> None:
     """Write forced photometry; rows of targets without a DIAObject stay in the file only."""
     store(database, "DiaForcedSource", take(forced, forced["diaObjectId"] != 0))
+
+
+def store_reassigned(database: Database, state: fold.State, reassigned: Table) -> None:
+    """Move sources from DIAObjects to solar-system objects; the old values go to the journal.
+
+    A DIAObject that keeps sources counts them anew, one that keeps none ends.
+    """
+    rows = [(int(source),) for source in reassigned["diaSourceId"]]
+    new: dict[str, list] = {
+        "ssObjectId": [int(value) for value in reassigned["ssObjectId"]],
+        "ssObjectReassocTimeMjdTai": [state.time] * len(rows),
+        "diaObjectId": [None] * len(rows),
+    }
+    for column, values in new.items():
+        pairs = dict(zip(rows, values, strict=True))
+        fold.amend(database, state.token, "DiaSource", column, pairs)
+    owned = reassigned["diaObjectId"] != 0
+    ids, lost = np.unique(reassigned["diaObjectId"][owned], return_counts=True)
+    where, listed = database.among("diaObjectId", ids)
+    versions = database.execute(
+        'SELECT "diaObjectId", "validityStartMjdTai", "nDiaSources" FROM "DiaObject" '
+        f'WHERE {where} AND "validityEndMjdTai" IS NULL',
+        listed,
+    )
+    fewer = dict(zip(ids.tolist(), lost.tolist(), strict=True))
+    closed = set(reassigned["diaObjectId"][reassigned["closed"]].tolist())
+    counts = {(i, start): count - fewer[i] for i, start, count in versions}
+    ends = {(i, start): state.time for i, start, _ in versions if i in closed}
+    fold.amend(database, state.token, "DiaObject", "nDiaSources", counts)
+    fold.amend(database, state.token, "DiaObject", "validityEndMjdTai", ends)
 
 
 def store_ledger(database: Database, state: fold.State, entries: list[dict]) -> None:
