@@ -23,6 +23,8 @@ C = observer.C_AU_DAY
 GM = kepler.GM_SUN
 # columns of the observation block that the kernels read
 TIME, OX, SX, UX, EX, NX, SE, SN, WIDTH = 0, 1, 4, 7, 10, 13, 16, 17, 18
+# a fit is at its minimum when one more step would lower chi square by less than this
+ENOUGH = 1e-3
 
 
 def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
@@ -213,24 +215,35 @@ def solve(matrix, right, out):
 
 @njit(cache=True)
 def add_energy_prior(state, weight, normal, right):
-    """Pull a badly determined orbit towards rest in its energy; returns the penalty.
+    """Pull a badly determined orbit towards a circle; returns the penalty.
 
-    The prior is Gaussian in the square of speed over escape speed, mean 1/2 (a circle), with
-    standard deviation `1 / sqrt(weight)`. Short arcs leave the energy free; this binds it.
+    The prior is Gaussian in the radial and the tangential speed, in units of the escape speed,
+    about 0 and 1 / sqrt(2), so that the standard deviation of the energy is `1 / sqrt(weight)`.
+    Linear in the speeds, it does not make the fit creep as one in the energy itself would. Short
+    arcs leave the energy free; this binds it.
     """
     r = math.sqrt(state[0] ** 2 + state[1] ** 2 + state[2] ** 2)
-    v2 = state[3] ** 2 + state[4] ** 2 + state[5] ** 2
-    ratio = v2 * r / (2.0 * GM)
-    miss = 0.5 - ratio
-    grad = np.empty(6)
-    for k in range(3):
-        grad[k] = v2 * state[k] / (r * 2.0 * GM)
-        grad[k + 3] = state[k + 3] * r / GM
-    for i in range(6):
-        right[i] += weight * grad[i] * miss
-        for j in range(6):
-            normal[i, j] += weight * grad[i] * grad[j]
-    return weight * miss * miss
+    scale = math.sqrt(0.5 * r / GM)
+    square, radial = 0.0, 0.0
+    for c in range(3):
+        square += state[c + 3] ** 2
+        radial += state[c] * state[c + 3] / r
+    across = math.sqrt(max(square - radial * radial, 1e-20))
+    grad = np.empty((2, 6))
+    for c in range(3):
+        u, sideways = state[c] / r, state[c + 3] - radial * state[c] / r
+        grad[0, c + 3], grad[0, c] = scale * u, scale * (sideways + 0.5 * radial * u) / r
+        grad[1, c + 3] = scale * sideways / across
+        grad[1, c] = scale * (0.5 * across * u - radial * sideways / across) / r
+    penalty = 0.0
+    for k in range(2):
+        miss = -scale * radial if k == 0 else math.sqrt(0.5) - scale * across
+        penalty += 2.0 * weight * miss * miss
+        for i in range(6):
+            right[i] += 2.0 * weight * grad[k, i] * miss
+            for j in range(6):
+                normal[i, j] += 2.0 * weight * grad[k, i] * grad[k, j]
+    return penalty
 
 
 @njit(cache=True)
@@ -242,6 +255,14 @@ def _cost(state, epoch, obs, use, weight, normal, right):
     if weight > 0.0:
         return chi2, chi2 + add_energy_prior(state, weight, normal, right)
     return chi2, chi2
+
+
+@njit(cache=True)
+def _dot(a, b):
+    total = 0.0
+    for k in range(len(a)):
+        total += a[k] * b[k]
+    return total
 
 
 @njit(cache=True)
@@ -287,11 +308,14 @@ def correct(state, epoch, obs, use, weight, most, normal):
     count = 0
     fresh = True
     while count < most and cost < 1e300:
-        count += 1
         if fresh:
             parameters.jacobian(frame, params, state, jac)
             parameters.transform(normal, right, jac, inner, pull)
             fresh = False
+            # what an undamped step would gain: a damped one gains little far from the minimum too
+            if solve(inner, pull, delta) and _dot(pull, delta) < ENOUGH:
+                break
+        count += 1
         for i in range(6):
             for j in range(6):
                 damped[i, j] = inner[i, j]
@@ -308,13 +332,10 @@ def correct(state, epoch, obs, use, weight, most, normal):
         parameters.to_state(frame, trial, moved)
         new, new_cost = _cost(moved, epoch, obs, use, weight, spare, other)
         if new_cost < cost:
-            gain = cost - new_cost
             params[:], state[:], normal[:], right[:] = trial, moved, spare, other
             cost, chi2 = new_cost, new
             damping = max(damping * 0.1, 1e-12)
             fresh = True
-            if gain < 1e-3 + 1e-7 * cost and limit == 1.0:
-                break
         elif new_cost - cost < 1e-9 * cost:
             break
         else:
