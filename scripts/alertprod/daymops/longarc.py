@@ -12,7 +12,7 @@ import numpy as np
 
 from alertprod.core import observer
 from alertprod.daymops import fit
-from alertprod.daymops.purify import predict_error
+from alertprod.daymops.grow import predict_error
 from alertprod.daymops.refine import correct_nbody
 
 DISTANCES = (0.05, 0.2, 0.6, 1.2, 2.0, 3.2, 5.0, 9.0, 20.0, 40.0)

@@ -1,4 +1,4 @@
-"""From clusters to linkages: cheap rejection, orbit fit, growth over the whole window.
+"""From clusters to linkages: cheap rejection, orbit fit, then growth over the whole window.
 
 A cluster gives a starting orbit and, on each night, the tracklet nearest to its centre. One
 linearised step tells most false clusters apart (their residuals stay at the size of the clustering
@@ -15,27 +15,8 @@ import math
 import numpy as np
 from numba import njit
 
-from alertprod.core import kepler
 from alertprod.daymops import fit
-from alertprod.daymops.fit import GM, TIME
-
-ARCSEC = math.pi / 648000.0
-
-
-@njit(cache=True)
-def _nights_with_pairs(dets, count, night, claimed):
-    """Nights on which two or more of the unclaimed detections lie, and how many detections."""
-    seen = np.zeros(64, dtype=np.int64)
-    free = 0
-    for k in range(count):
-        if not claimed[dets[k]]:
-            seen[night[dets[k]]] += 1
-            free += 1
-    nights = 0
-    for k in range(64):
-        if seen[k] >= 2:
-            nights += 1
-    return nights, free
+from alertprod.daymops.grow import grow, keep
 
 
 @njit(cache=True)
@@ -218,81 +199,8 @@ def _nonlinear_seed(state, epoch, obs, dets, group, keep, left, rules, use):
 
 
 @njit(cache=True)
-def predict_error(state, epoch, ob, covariance):
-    """Largest one-sigma error [rad] of the predicted direction."""
-    moved = np.empty(6)
-    partials = np.empty((6, 6))
-    x, y, z, delay = fit.place_seen(state, epoch, ob)
-    kepler.step_with_partials(state, ob[TIME] - delay - epoch, GM, moved, partials)
-    rho2 = x * x + y * y + z * z
-    trace = 0.0
-    radial = 0.0
-    for a in range(3):
-        for b in range(3):
-            v = 0.0
-            for i in range(6):
-                for j in range(6):
-                    v += partials[a, i] * covariance[i, j] * partials[b, j]
-            if a == b:
-                trace += v
-            pa = x if a == 0 else (y if a == 1 else z)
-            pb = x if b == 0 else (y if b == 1 else z)
-            radial += v * pa * pb / rho2
-    return math.sqrt(max(trace - radial, 0.0) / rho2)
-
-
-@njit(cache=True)
-def collect(state, epoch, obs, covariance, visits, visit_start, by_dec, decs, claimed, gate, use):
-    """All free detections that the orbit predicts, the nearest one per visit.
-
-    Parameters
-    ----------
-    visits : ndarray, shape (v, 4)
-        Mean direction and cosine of the radius of each visit.
-    visit_start, by_dec, decs : ndarray
-        Detections of each visit in order of declination [rad].
-    gate : ndarray, shape (2,)
-        Number of sigmas; largest gate [rad].
-
-    Returns
-    -------
-    int
-        Number of detections in `use`, in order of time.
-    """
-    count = 0
-    for v in range(len(visits)):
-        a, b = visit_start[v], visit_start[v + 1]
-        ob = obs[by_dec[a]]
-        x, y, z, _ = fit.place_seen(state, epoch, ob)
-        rho = math.sqrt(x * x + y * y + z * z)
-        dot = (x * visits[v, 0] + y * visits[v, 1] + z * visits[v, 2]) / rho
-        if not dot > visits[v, 3]:
-            continue
-        sigma = predict_error(state, epoch, ob, covariance)
-        reach = min(gate[0] * (sigma + 2.0 * max(ob[fit.SE], ob[fit.SN])), gate[1])
-        dec = math.asin(z / rho)
-        best, found = 1e300, -1
-        for k in range(a + np.searchsorted(decs[a:b], dec - reach), b):
-            if decs[k] > dec + reach:
-                break
-            d = by_dec[k]
-            if claimed[d]:
-                continue
-            east, north = fit.residual(state, epoch, obs[d])
-            se2 = obs[d, fit.SE] ** 2 + sigma * sigma
-            sn2 = obs[d, fit.SN] ** 2 + sigma * sigma
-            s = east * east / se2 + north * north / sn2
-            if s < best and east * east + north * north < gate[1] ** 2:
-                best, found = s, d
-        if found >= 0 and best < gate[0] ** 2:
-            use[count] = found
-            count += 1
-    return count
-
-
-@njit(cache=True)
 def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det, trk_night, sky,
-           rules, claimed, out_state, out_cov, out_stat, out_start, out_det):  # fmt: skip
+           rules, claimed, out):  # fmt: skip
     """Turn clusters into linkages, the most promising first.
 
     Parameters
@@ -308,28 +216,28 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
     trk_start, trk_det, trk_night : ndarray
         Tracklets as compressed lists of detections, and their nights.
     sky : tuple
-        visits, visit_start, by_dec, decs (see `collect`).
+        See `grow.collect`.
     rules : ndarray
         0: largest linear residual [rad]; 1: largest reduced chi; 2: least nights; 3: least
         detections; 4: gate in sigmas; 5: largest gate [rad]; 6: reduced chi that makes secure.
     claimed : ndarray of bool
         Detections that secure linkages own; changed in place.
-    out_state, out_cov, out_stat, out_start, out_det : ndarray
-        Receive the linkages: states, covariances, (chi2, nights, secure), compressed detections.
+    out : tuple of ndarray
+        Receive the linkages: states, covariances, (chi2, nights, secure), starts, detections.
 
     Returns
     -------
-    linkages, fits : int
+    linkages : int
+        Negative if there was no room for all.
+    fits : int
     """
-    visits, visit_start, by_dec, decs = sky
     chosen = np.empty(64, dtype=np.int64)
-    use = np.empty(len(visits) + 4096, dtype=np.int64)
+    use = np.empty(len(sky[0]) + 4096, dtype=np.int64)
     state = np.empty(6)
     normal = np.empty((6, 6))
-    gate = np.array([rules[4], rules[5]])
     links = 0
     fits = 0
-    out_start[0] = 0
+    out[3][0] = 0
     for c in order:
         members = clusters[starts[c] : starts[c + 1]]
         count = _best_per_night(members, trk_start, trk_night, claimed, trk_det, chosen)
@@ -340,50 +248,8 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         n = seed_orbit(state, epoch, obs, chosen, count, trk_start, trk_det, rules, use)
         if n == 0:
             continue
-        n, chi2 = _grow(state, epoch, obs, visits, visit_start, by_dec, decs, claimed, gate,
-                        rules, use, n, normal)  # fmt: skip
-        if n < rules[3]:
-            continue
-        nights, _ = _nights_with_pairs(use, n, night, claimed)
-        if nights < rules[2] or chi2 > rules[1] ** 2 * max(2 * n - 6, 4):
-            continue
-        if links + 1 >= len(out_start) or out_start[links] + n > len(out_det):
-            return -1, fits
-        out_state[links] = state
-        out_cov[links] = fit.invert(normal)
-        secure = chi2 < rules[6] ** 2 * (2 * n - 6)
-        out_stat[links, 0], out_stat[links, 1], out_stat[links, 2] = chi2, nights, secure
-        for k in range(n):
-            out_det[out_start[links] + k] = use[k]
-            if secure:
-                claimed[use[k]] = True
-        links += 1
-        out_start[links] = out_start[links - 1] + n
-    return links, fits
-
-
-@njit(cache=True)
-def _grow(state, epoch, obs, visits, visit_start, by_dec, decs, claimed, gate, rules, use, n,
-          normal):  # fmt: skip
-    """Fit, collect and fit again until the set of detections stays; at most five rounds."""
-    other = np.empty(len(use), dtype=np.int64)
-    chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 60, normal)
-    for _ in range(5):
-        covariance = fit.invert(normal)
-        if not math.isfinite(covariance[0, 0]):
-            return 0, 1e300
-        m = collect(state, epoch, obs, covariance, visits, visit_start, by_dec, decs, claimed,
-                    gate, other)  # fmt: skip
-        if m < rules[3]:
-            return 0, 1e300
-        same = m == n
-        if same:
-            for k in range(m):
-                if other[k] != use[k]:
-                    same = False
-        n = m
-        use[:n] = other[:n]
-        if same:
+        n, chi2 = grow(state, epoch, obs, sky, claimed, rules, use, n, normal)
+        links = keep(links, state, normal, chi2, use, n, night, rules, claimed, out)
+        if links < 0:
             break
-        chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 60, normal)
-    return n, chi2
+    return links, fits

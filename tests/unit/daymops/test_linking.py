@@ -106,7 +106,7 @@ def test_linking_does_not_depend_on_the_order_of_its_input(tracklets, linkages):
 
 def test_one_more_night_gives_the_linkages_of_the_whole_window(tracklets, linkages):
     yesterday = link_tracklets(tracklets[:-1], config={})
-    today = link_tracklets(tracklets, before=yesterday, config={})
+    today = link_tracklets(tracklets, linkages=yesterday, config={})
 
     def groups(table):
         return {
