@@ -32,6 +32,7 @@ rule link_tracklets:
     input:
         camera=CAMERA,
         tracklets=window("tracklets.parquet"),
+        linkages=found_linkages,
     output:
         linkages=f"{NIGHT}/linkages.parquet",
     log:

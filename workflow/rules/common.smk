@@ -289,15 +289,25 @@ def earlier_nights(wildcards):
     return [n for n in SHEET.fold_nights if n < wildcards.night]
 
 
-def found_orbits(wildcards):
-    """Return the orbits that the nights before have found."""
+def found_before(wildcards, name):
+    """Return a product of the night before that this night's continues; none for the first."""
     nights = earlier_nights(wildcards)
     if not nights or not config["daymops"]["enabled"]:
         return []
-    path = f"<results>/{nights[-1]}/orbits.parquet"
+    path = f"<results>/{nights[-1]}/{name}.parquet"
     return done_or_planned(
-        path, nights[-1], f"night {wildcards.night} needs the orbits found before it"
+        path, nights[-1], f"night {wildcards.night} needs the {name} found before it"
     )
+
+
+def found_orbits(wildcards):
+    """Return the orbits that the nights before have found."""
+    return found_before(wildcards, "orbits")
+
+
+def found_linkages(wildcards):
+    """Return the linkages of the window that ended the night before."""
+    return found_before(wildcards, "linkages")
 
 
 def orbits_to_predict(wildcards):
