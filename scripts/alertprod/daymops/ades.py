@@ -32,39 +32,45 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def observation(detection: dict, trk_sub: str, options: dict) -> dict:
-    """One ADES record (texts) of a detection.
+def observations(detections: dict, trk_subs, options: dict) -> list[dict]:
+    """ADES records (texts) of detections.
 
     Parameters
     ----------
-    detection : dict
+    detections : table
         diaSourceId, midpointMjdTai, ra, dec, raErr, decErr [deg], mag, magErr, band.
-    trk_sub : str
-        Our own designation, at most eight characters.
+    trk_subs : sequence of str
+        Our own designation of each, at most eight characters.
     options : dict
         obscode, astrometric_catalogue, photometric_catalogue.
     """
-    dec = float(detection["dec"])
-    record = {
-        "trkSub": trk_sub,
-        "obsSubID": str(int(detection["diaSourceId"])),
-        "mode": "CCD",
-        "stn": options["obscode"],
-        "obsTime": mjd_to_iso(float(observer.tai_to_utc(detection["midpointMjdTai"]))) + "Z",
-        "ra": f"{float(detection['ra']) % 360.0:.7f}",
-        "dec": f"{dec:+.7f}",
-        "rmsRA": _error(float(detection["raErr"]) * np.cos(np.deg2rad(dec)) * 3600.0),
-        "rmsDec": _error(float(detection["decErr"]) * 3600.0),
-        "astCat": options["astrometric_catalogue"],
-    }
-    mag, err = float(detection["mag"]), float(detection["magErr"])
-    if np.isfinite(mag) and 0.0 < mag < 40.0:
-        record["mag"] = f"{mag:.2f}"
-        if np.isfinite(err) and err > 0.0:
-            record["rmsMag"] = f"{min(max(err, 0.01), 9.99):.2f}"
-        record["band"] = BANDS.get(str(detection["band"]), str(detection["band"]) or "UNK")
-        record["photCat"] = options["photometric_catalogue"]
-    return record
+    times, back = np.unique(detections["midpointMjdTai"], return_inverse=True)
+    iso = [mjd_to_iso(float(t)) + "Z" for t in observer.tai_to_utc(times)]
+    dec = np.asarray(detections["dec"], float)
+    east = np.asarray(detections["raErr"], float) * np.cos(np.deg2rad(dec)) * 3600.0
+    north = np.asarray(detections["decErr"], float) * 3600.0
+    fixed = {"mode": "CCD", "stn": options["obscode"]}
+    columns = (
+        trk_subs, detections["diaSourceId"].tolist(), back.tolist(),
+        (np.round(detections["ra"], 7) % 360.0).tolist(), dec.tolist(),
+        east.tolist(), north.tolist(),
+        detections["mag"].tolist(), detections["magErr"].tolist(), detections["band"],
+    )  # fmt: skip
+    records = []
+    for name, source, k, ra, d, e, n, mag, err, band in zip(*columns, strict=True):
+        record = {
+            "trkSub": str(name), "obsSubID": str(source), **fixed, "obsTime": iso[k],
+            "ra": f"{ra:.7f}", "dec": f"{d:+.7f}", "rmsRA": _error(e), "rmsDec": _error(n),
+            "astCat": options["astrometric_catalogue"],
+        }  # fmt: skip
+        if 0.0 < mag < 40.0:
+            record["mag"] = f"{mag:.2f}"
+            if 0.0 < err < np.inf:
+                record["rmsMag"] = f"{min(max(err, 0.01), 9.99):.2f}"
+            record["band"] = BANDS.get(str(band), str(band) or "UNK")
+            record["photCat"] = options["photometric_catalogue"]
+        records.append(record)
+    return records
 
 
 def _error(arcsec):
@@ -116,19 +122,54 @@ def header(options) -> list[tuple[str, list[tuple[str, str | list[str]]]]]:
 def write_psv(records, options) -> str:
     """Pipe-separated text of checked records; an empty text for none."""
     check(records, options)
-    if not records:
-        return ""
     lines = ["# version=2022"]
     for group, entries in header(options):
         lines.append(f"# {group}")
         for key, value in entries:
             values = value if isinstance(value, list) else [value]
             lines += [f"! {key} {v}" for v in values]
+    return render_psv(lines, records)
+
+
+def render_psv(header_lines: list[str], records: list[dict]) -> str:
+    """Text of a header and records in columns of equal width; an empty text for no records."""
+    if not records:
+        return ""
     columns = [c for c in COLUMNS if any(c in r for r in records)]
     width = {c: max(len(c), *(len(r.get(c, "")) for r in records)) for c in columns}
-    lines.append("|".join(c.ljust(width[c]) for c in columns))
+    lines = [*header_lines, "|".join(c.ljust(width[c]) for c in columns)]
     lines += ["|".join(r.get(c, "").ljust(width[c]) for c in columns) for r in records]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def read_psv(text: str) -> tuple[list[str], list[dict]]:
+    """Read a report of one header and one set of columns; inverse of `render_psv`.
+
+    Returns
+    -------
+    header_lines : list of str
+    records : list of dict
+        Texts; a field that is blank is left out.
+
+    Raises
+    ------
+    BadInput
+        If a line has not as many fields as there are columns.
+    """
+    lines = text.splitlines()
+    start = next((k for k, line in enumerate(lines) if line[:1] not in ("#", "!")), len(lines))
+    columns = [name.strip() for name in lines[start].split("|")] if start < len(lines) else []
+    records = []
+    for number, line in enumerate(lines[start + 1 :], start + 2):
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) != len(columns):
+            raise BadInput(
+                f"line {number} of the report has {len(cells)} fields where its header names "
+                f"{len(columns)}; make the report again"
+            )
+        pairs = zip(columns, cells, strict=True)
+        records.append({name: cell for name, cell in pairs if cell})
+    return lines[:start], records
 
 
 def write_xml(records, options) -> str:

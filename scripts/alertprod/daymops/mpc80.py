@@ -1,6 +1,6 @@
 """The Minor Planet Center's 80-column format of optical observations: reader and writer.
 
-For exchange with programs that know nothing newer; it rounds times to 0.1 s (six digits of a day)
+For exchange with programs that know nothing newer; it rounds times to 0.05 s (six digits of a day)
 and positions to 0.015" in right ascension, so reports go out as ADES.
 
 References
@@ -94,10 +94,10 @@ def write_mpc80(detections: dict, names, obscode: str) -> str:
     for k, name in enumerate(names):
         if len(name) > 7:
             raise ValueError(f"{name!r} has more than the seven characters of this format")
-        iso = mjd_to_iso(float(observer.tai_to_utc(detections["midpointMjdTai"][k])), 1)
-        fraction = sum(float(p) * f for p, f in
-                       zip(iso[11:].split(":"), (3600, 60, 1), strict=True)) / 86400  # fmt: skip
-        day = f"{int(iso[8:10]) + fraction:09.6f}"
+        utc = float(observer.tai_to_utc(detections["midpointMjdTai"][k]))
+        whole, ticks = divmod(round(utc * 1e6), 1_000_000)
+        iso = mjd_to_iso(whole, 0)
+        day = f"{iso[8:10]}.{ticks:06d}"
         mag = float(detections["mag"][k])
         shown = f"{mag:5.1f}" if np.isfinite(mag) else " " * 5
         band = str(detections["band"][k])[:1] if np.isfinite(mag) else " "

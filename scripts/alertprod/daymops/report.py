@@ -1,4 +1,4 @@
-"""What is sent to the Minor Planet Center: the night's new objects as an ADES file."""
+"""What is sent to the Minor Planet Center: the night's discoveries as an ADES file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ log = logging.getLogger(__name__)
 
 
 @stage("daymops", outputs=("discoveries",))
-def report_discoveries(orbits, linkages, camera=None, *, config) -> str:
-    """ADES text (PSV) of the objects that are new tonight.
+def report_discoveries(orbits, attributed, camera=None, *, config) -> str:
+    """ADES text (PSV) of what the night adds to our objects.
+
+    That is every observation of the objects that are new tonight, and those sources, of whatever
+    night, that were recognised tonight as objects found earlier. Each observation is attributed
+    once, so over the nights each is reported once.
 
     Parameters
     ----------
-    orbits, linkages : tables
+    orbits, attributed : tables
         Products of the night.
     camera : Camera, optional
         Gives the station.
@@ -30,21 +34,20 @@ def report_discoveries(orbits, linkages, camera=None, *, config) -> str:
     Returns
     -------
     str
-        Empty when nothing is new. Objects in order of designation, detections in order of time.
+        Empty when there is nothing. Objects in order of designation, observations in order of
+        time.
     """
     options = with_station(config, camera)
-    return ades.write_psv(new_records(orbits, linkages, options), options)
+    return ades.write_psv(records(orbits, attributed, options), options)
 
 
-def new_records(orbits, linkages, options) -> list[dict]:
-    """ADES records of the new objects."""
-    records = []
-    new = [k for k in range(tables.n_rows(orbits)) if orbits["status"][k] == "new"]
-    for k in sorted(new, key=lambda k: orbits["designation"][k]):
-        rows = np.flatnonzero(linkages["linkageId"] == orbits["linkageId"][k])
-        part = tables.sort_by(tables.take(linkages, rows), "midpointMjdTai", "diaSourceId")
-        for j in range(tables.n_rows(part)):
-            row = {name: column[j] for name, column in part.items()}
-            records.append(ades.observation(row, str(orbits["designation"][k]), options))
-    log.info("%d new objects, %d observations", len(new), len(records))
-    return records
+def records(orbits, attributed, options) -> list[dict]:
+    """ADES records of the night's attributions."""
+    order = np.lexsort(
+        [attributed["diaSourceId"], attributed["midpointMjdTai"], attributed["designation"]]
+    )
+    part = tables.take(attributed, order)
+    found = ades.observations(part, part["designation"], options)
+    new = int(np.sum(orbits["status"] == "new"))
+    log.info("%d new objects, %d observations", new, len(found))
+    return found

@@ -47,3 +47,22 @@ def linkages(tracklets):
     from alertprod.daymops import link_tracklets
 
     return link_tracklets(tracklets, config={})
+
+
+@pytest.fixture(scope="session")
+def moving_world(root):
+    """The module that makes nights with found objects out of nothing but tables."""
+    spec = importlib.util.spec_from_file_location("moving_world", root / "tests/moving_world.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def world(moving_world, tmp_path):
+    """Three nights: two objects found, one found and one seen again, nothing new."""
+    world = moving_world.World(tmp_path)
+    world.write(0, new=(1, 2))
+    world.write(1, new=(3,), seen={1: (1,)})
+    world.write(2, seen={2: (2,)})
+    return world

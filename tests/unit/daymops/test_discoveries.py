@@ -1,13 +1,11 @@
-"""Orbits of linkages: true, named, cumulative, and reported in the MPC's format."""
+"""Orbits of linkages: true, named, cumulative."""
 
 import numpy as np
 import pytest
 
 from alertprod.core import orbits as conics
 from alertprod.core import tables
-from alertprod.core.errors import BadInput
-from alertprod.daymops import ades, discoveries, fit_orbits, report, report_discoveries
-from alertprod.daymops.inputs import with_station
+from alertprod.daymops import discoveries, fit_orbits
 
 
 @pytest.fixture(scope="module")
@@ -104,63 +102,3 @@ CLASSES = [
 @pytest.mark.parametrize(("q", "e", "incl", "name"), CLASSES)
 def test_classes(q, e, incl, name):
     assert discoveries.orbit_class(q, e, incl) == name
-
-
-def validate(text, tmp_path, monkeypatch):
-    """The words of the official validator about a file."""
-    from ades import psvtoxml, valsubmit
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "x.psv").write_text(text)
-    if text.startswith("#"):
-        psvtoxml.psvtoxml("x.psv", "x.xml", psvencoding="UTF-8", xmlencoding="UTF-8")
-    else:
-        (tmp_path / "x.xml").write_text(text)
-    valsubmit.valsubmit("x.xml")
-    return (tmp_path / "valsubmit.file").read_text()
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_the_report_passes_the_official_validator(found, linkages, tmp_path, monkeypatch):
-    text = report_discoveries(found, linkages, config={})
-    assert "submit is OK" in validate(text, tmp_path, monkeypatch)
-    options = with_station({}, None)
-    xml = ades.write_xml(report.new_records(found, linkages, options), options)
-    assert "submit is OK" in validate(xml, tmp_path, monkeypatch)
-    # and the validator does refuse
-    assert "submit is OK" not in validate(
-        xml.replace("<stn>X05</stn>", "<stn>X5</stn>"), tmp_path, monkeypatch
-    )
-
-
-def test_times_are_utc_and_every_detection_of_a_new_object_is_reported(found, linkages):
-    from astropy.time import Time
-
-    rows = report.new_records(found, linkages, with_station({}, None))
-    assert len(rows) == found["nObs"].sum()
-    by_id = dict(zip(linkages["diaSourceId"].tolist(), linkages["midpointMjdTai"], strict=True))
-    for row in rows[:5]:
-        told = Time(row["obsTime"].rstrip("Z"), scale="utc").tai.mjd
-        assert abs(told - by_id[int(row["obsSubID"])]) * 86400 < 6e-4
-
-
-def test_nothing_new_gives_an_empty_report(found, linkages):
-    old = found | {"status": np.full(tables.n_rows(found), "kept", dtype=object)}
-    assert report_discoveries(old, linkages, config={}) == ""
-
-
-@pytest.mark.parametrize(
-    ("option", "word"),
-    [({"astrometric_catalogue": "Gaiaxx"}, "Gaiaxx"), ({"obscode": "QQ9"}, "QQ9")],
-)
-def test_what_the_schema_lets_pass_is_refused_here(found, linkages, option, word):
-    with pytest.raises(BadInput, match=word):
-        report_discoveries(found, linkages, config=option)
-
-
-def test_long_names_and_detections_reported_twice_are_refused():
-    record = {"trkSub": "A1V30000", "obsSubID": "1", "stn": "X05"}
-    with pytest.raises(BadInput, match="twice"):
-        ades.check([record, dict(record)], with_station({}, None))
-    with pytest.raises(BadInput, match="trkSub"):
-        ades.check([record | {"trkSub": "A1V300001"}], with_station({}, None))
