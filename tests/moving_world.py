@@ -25,7 +25,7 @@ class World:
     def __init__(self, root):
         self.root = Path(root)
         self.orbits = {}  # night index -> cumulative table
-        self.given = {}  # night index -> {object: nights of its sources}
+        self.owner = {}  # unusual trkSub -> object
         self.shift = {}  # night index -> counter added to its sources' identifiers
 
     @property
@@ -49,18 +49,19 @@ class World:
         names : dict
             Object -> trkSub, where it is not the usual one.
         """
-        seen, names = dict(seen or {}), names or {}
+        seen = dict(seen or {})
+        self.owner |= {name: number for number, name in (names or {}).items()}
         before = self.orbits.get(index - 1, tables.empty("orbits"))
         before["status"] = np.full(len(before["H"]), "kept", dtype=object)
-        fresh = self._orbits(index, new, names)
+        fresh = self._orbits(index, new, names or {})
         found = tables.stack([before, fresh]) if len(new) else before
-        named = {_number(n): n for n in found["designation"]}
+        named = {self.owner.get(n, int(n[-2:])): n for n in found["designation"]}
         for number in seen:
             row = found["designation"].tolist().index(named[number])
             found["fitNight"][row], found["nObs"][row] = night_of(index), 8
             found["status"][row] = "updated"
         self.orbits[index] = {name: column.copy() for name, column in found.items()}
-        nights = {**{k: (index - 2, index - 1, index) for k in new}, **seen}
+        nights = {**dict.fromkeys(new, (index - 2, index - 1, index)), **seen}
         attributed = self._attributed(nights, named)
         folder = self.root / str(night_of(index))
         tables.write_table(folder / "orbits.parquet", found, "orbits")
@@ -121,10 +122,6 @@ class World:
 def name_of(number):
     """Return the usual trkSub of an object."""
     return f"A4u{number:05d}"
-
-
-def _number(name):
-    return int(name[-2:])
 
 
 def as_table(rows, product):

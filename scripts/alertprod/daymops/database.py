@@ -142,7 +142,7 @@ def open_database(path: str | Path, *, write: bool = True) -> Iterator:
     connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
     try:
         try:
-            _refuse_another(connection, path)
+            _refuse_another(connection, path, write)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.DatabaseError as error:
@@ -160,10 +160,10 @@ def open_database(path: str | Path, *, write: bool = True) -> Iterator:
         connection.close()  # without a commit, all is undone
 
 
-def _refuse_another(connection, path) -> None:
+def _refuse_another(connection, path, write) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     filled = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if filled and version != FORMAT:
+    if version != FORMAT and (filled or not write):
         raise BadInput(
             f"{path} has format {version}, this version of alertprod writes {FORMAT}. Remove it; "
             "it is made again from the nights' files."

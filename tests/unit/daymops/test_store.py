@@ -125,7 +125,7 @@ def test_a_failure_half_way_leaves_the_database_as_it_was(world, moving_world):
     before = dump(world.database)
     night = moving_world.night_of(1)
     (world.root / str(night) / "attributed.parquet").write_bytes(b"no parquet at all")
-    with pytest.raises(Exception, match="[Pp]arquet"):
+    with pytest.raises(Exception, match=r"[Pp]arquet"):
         store(world, night)
     assert dump(world.database) == before
 
@@ -139,7 +139,7 @@ def test_a_file_that_is_no_database_of_ours_is_refused_with_a_sentence(world):
     connection = sqlite3.connect(world.database)
     connection.execute("CREATE TABLE mine (x)")
     connection.close()
-    with pytest.raises(BadInput, match="format 0"):
+    with pytest.raises(BadInput, match="has format 0"):
         store(world)
     world.database.unlink()
     with pytest.raises(BadInput, match="Run a night"), open_database(world.database, write=False):
