@@ -19,6 +19,9 @@ def night_of(index):
     return int(f"{FIRST + timedelta(days=index):%Y%m%d}")
 
 
+SIGNED = {key: ["T. Tester"] for key in ("observers", "measurers")} | {"submitter": "T. Tester"}
+
+
 class World:
     """A results directory with the nights' files of DayMOPS."""
 
@@ -68,7 +71,7 @@ class World:
         tables.write_table(folder / "attributed.parquet", attributed, "attributed")
         tracklets = self._tracklets(index, sorted(named))
         tables.write_table(folder / "tracklets.parquet", tracklets, "tracklets")
-        report = report_discoveries(found, attributed, config={})
+        report = report_discoveries(found, attributed, config=SIGNED)
         (folder / "discoveries.psv").write_text(report)
 
     def source(self, number, night, visit):

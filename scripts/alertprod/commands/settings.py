@@ -101,6 +101,11 @@ def database(config: dict) -> str:
     return config["database"] or f"sqlite:///{results(config)}/db/apdb.sqlite"
 
 
+def moving_objects(config: dict) -> Path:
+    """Return the moving-object database."""
+    return results(config) / "db" / "moving_objects.sqlite"
+
+
 def camera_path(config: dict) -> Path:
     """Return the description of the camera, of the working directory or of this clone."""
     path = Path("config/instruments") / f"{config['instrument']}.yaml"

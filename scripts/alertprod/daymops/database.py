@@ -8,6 +8,7 @@ holds the same rows.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,14 +113,17 @@ TABLES = (
 
 
 @contextmanager
-def open_database(path: str | Path, *, write: bool = True) -> Iterator:
-    """Open the database inside one transaction, made if it is not there.
+def open_database(path: str | Path, *, write: bool = True, make: bool = False) -> Iterator:
+    """Open the database inside one transaction.
 
     Parameters
     ----------
     path : path
     write : bool
-        False: read only, and the file must exist.
+        False: only to read.
+    make : bool
+        Make it if it is not there, for those who follow the nights' files. All others leave the
+        file's time as it was, by which the workflow knows what the database has seen.
 
     Yields
     ------
@@ -129,20 +133,21 @@ def open_database(path: str | Path, *, write: bool = True) -> Iterator:
     Raises
     ------
     BadInput
-        If the file is missing (read only), is no database, or one of another program or version.
+        If the file is missing, is no database, or one of another program or version.
     """
     from sqlite_utils import Database
 
     path = Path(path)
-    if not write and not path.is_file():
+    if not make and not path.is_file():
         raise BadInput(
             f"there is no moving-object database {path}. Run a night with daymops.enabled."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = None if make else path.stat()
     connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
     try:
         try:
-            _refuse_another(connection, path, write)
+            _refuse_another(connection, path, make)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.DatabaseError as error:
@@ -152,18 +157,20 @@ def open_database(path: str | Path, *, write: bool = True) -> Iterator:
             ) from error
         connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         database = Database(connection)
-        if write:
+        if make:
             _make(database)
         yield database
         connection.execute("COMMIT")
     finally:
         connection.close()  # without a commit, all is undone
+        if before is not None:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _refuse_another(connection, path, write) -> None:
+def _refuse_another(connection, path, make) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     filled = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if version != FORMAT and (filled or not write):
+    if version != FORMAT and (filled or not make):
         raise BadInput(
             f"{path} has format {version}, this version of alertprod writes {FORMAT}. Remove it; "
             "it is made again from the nights' files."

@@ -46,7 +46,7 @@ def store_moving_objects(nights, database, *, root, ledger) -> list[int]:
     """
     root = Path(root)
     on_disk = find_nights(root)
-    with open_database(database) as db:
+    with open_database(database, make=True) as db:
         stored = dict(db.conn.execute("SELECT night, digest FROM nights").fetchall())
         given = {int(night) for night in nights} | (set(on_disk) - set(stored))
         look = sorted(given & set(on_disk))

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 SAME_ARCSEC = 1.0
 """Two positions of the same exposure that are nearer are the same observation."""
+PLACEHOLDER = "A. Observer"
+"""The name in the default configuration; nobody reports under it."""
 _MPC_ID = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}_[0-9A-Za-z]{8})\b")
 
 
@@ -204,6 +206,11 @@ def submit_night(database, night: int, *, root, settings: dict, really: bool) ->
     with open_database(database) as db:
         ledger.load_ledger(db, book)
         plan = plan_night(db, night, root, settings["batch_rows"])
+        if really and any(f" {PLACEHOLDER}\n" in body for body in plan.batches):
+            raise BadInput(
+                f"the report is signed {PLACEHOLDER}. Set daymops.submitter, observers and "
+                "measurers, and make it again."
+            )
         names = []
         if really:
             facts = {"night": night, "url": settings["url"], "madeUtc": _now()}

@@ -228,6 +228,22 @@ def test_what_cannot_be_sent_is_one_sentence(stored, moving_world):
         submit(stored, moving_world.night_of(2), really=False)
 
 
+def test_nobody_reports_under_the_name_of_the_default_configuration(stored, moving_world):
+    night = moving_world.night_of(0)
+    path = stored.root / str(night) / "discoveries.psv"
+    path.write_text(path.read_text().replace("T. Tester", "A. Observer"))
+    with server() as (url, posted), pytest.raises(BadInput, match=r"signed A\. Observer"):
+        submit(stored, night, url)
+    assert not posted and not stored.ledger.exists()
+
+
+def test_sending_leaves_the_time_by_which_the_workflow_goes(stored, moving_world):
+    before = stored.database.stat().st_mtime_ns
+    with server() as (url, _):
+        submit(stored, moving_world.night_of(0), url)
+    assert stored.database.stat().st_mtime_ns == before
+
+
 def test_a_damaged_ledger_stops_everything(stored, moving_world):
     with server() as (url, _):
         submit(stored, moving_world.night_of(0), url)
