@@ -25,13 +25,14 @@ One directory holds all of one detector-visit. `visit` is YYYYMMDDNNNNN (night a
 <results>/{night}/{visit}/             predicted.parquet association.parquet forced.parquet
                                        alerts/{detector}.avro published.json metrics.json
 <results>/{night}/                     predicted_night.parquet tracklets.parquet linkages.parquet
-                                       orbits.parquet discoveries.psv
+                                       orbits.parquet attributed.parquet discoveries.psv
                                        summary.json summary.txt report/
 <results>/calibs/{calib_run}/{detector}/
                                        bias.fits dark.fits flat_{band}.fits defects.fits
 <results>/templates/{template_run}/{tract}/{patch}/{band}/
                                        {airmass_bin}.fits
-<results>/db/                          apdb.sqlite
+<results>/db/                          apdb.sqlite moving_objects.sqlite
+<results>/mpc/                         sent/ receipts/ replies/ (moving_objects.md)
 ```
 
 **Conventions.** Pixels are 0-based centres in tables and code, 1-based in FITS headers. Times are

@@ -189,6 +189,12 @@ class Night:
         """Return all rows of all tables of the database, sorted."""
         return dump(self.results / "db" / "apdb.sqlite")
 
+    def moving_objects(self) -> dict[str, list]:
+        """Return the moving-object database: table -> sorted rows."""
+        from alertprod.daymops.database import dump
+
+        return dump(self.results / "db" / "moving_objects.sqlite")
+
     def sheet(self, name: str) -> list[dict[str, str]]:
         """Return the rows of a file of the sheet."""
         with open(self.folder / "sheet" / f"{name}.csv", newline="", encoding="utf-8") as handle:

@@ -63,9 +63,10 @@ def test_visit_can_be_taken_out_of_the_middle_and_put_back(night, expected, tiny
 def test_deleted_database_comes_back_by_the_plain_command(night, expected, tmp_path):
     changed = night.copy(tmp_path / "night")
     shutil.rmtree(changed.results / "db")
-    assert changed.plan() == {"sync_apdb": 1, "all": 1}
+    assert changed.plan() == {"sync_apdb": 1, "store_moving_objects": 1, "all": 1}
     changed.run()
     assert changed.database() == expected[1]
+    assert changed.moving_objects() == night.moving_objects()
     assert changed.products() == expected[0]
     assert "Nothing to be done" in changed.run()
 
@@ -86,6 +87,7 @@ def test_foreign_database_is_refused_in_a_sentence(night, tiny, tmp_path):
 def test_selecting_an_earlier_night_takes_no_later_one_back(night, expected, tmp_path):
     changed = night.copy(tmp_path / "night")
     changed.configure(select={"nights": ["20261008"]})
-    assert set(changed.plan()) <= {"sync_apdb", "all"}
+    assert set(changed.plan()) <= {"sync_apdb", "store_moving_objects", "all"}
     changed.run()
     assert changed.database() == expected[1]
+    assert changed.moving_objects() == night.moving_objects()

@@ -10,7 +10,7 @@ QUALITY = {"measure_visit", "summarize_night"}
 DAYMOPS = {"make_tracklets", "link_tracklets", "fit_orbits", "report_discoveries"}
 #: A later night predicts what earlier nights have found.
 PREDICT = {"predict_night", "predict_visit"}
-AFTER = FOLD | QUALITY | DAYMOPS | PREDICT | {"sync_apdb", "all"}
+AFTER = FOLD | QUALITY | DAYMOPS | PREDICT | {"sync_apdb", "store_moving_objects", "all"}
 
 
 def test_cores_granularity_and_directory_do_not_change_a_byte(stepwise, expected):

@@ -3,8 +3,12 @@ DayMOPS: asteroids from the sources that nothing else explains.
 
 IN   <results>/{night}/{visit}/association.parquet of the night's visits, tracklets of the window
 OUT  <results>/{night}/  singles.parquet sightings.parquet tracklets.parquet  linkages.parquet  orbits.parquet (cumulative)  attributed.parquet
-                     discoveries.psv
+                     discoveries.psv    <results>/db/moving_objects.sqlite, a view of the nights' files
 """
+
+
+localrules:
+    store_moving_objects,
 
 
 rule make_tracklets:
@@ -72,11 +76,11 @@ rule fit_orbits:
 
 
 rule report_discoveries:
-    """Write the night's discoveries for the Minor Planet Center (ADES)."""
+    """Write what the night adds to our objects for the Minor Planet Center (ADES)."""
     input:
         camera=CAMERA,
-        linkages=f"{NIGHT}/linkages.parquet",
         orbits=f"{NIGHT}/orbits.parquet",
+        attributed=f"{NIGHT}/attributed.parquet",
     output:
         discoveries=f"{NIGHT}/discoveries.psv",
     log:
@@ -89,3 +93,23 @@ rule report_discoveries:
         **settings("daymops"),
     script:
         "../../scripts/report_discoveries.py"
+
+
+rule store_moving_objects:
+    """Bring the moving-object database to the state of the nights' files."""
+    input:
+        tracklets=selected_nights("tracklets.parquet"),
+        orbits=selected_nights("orbits.parquet"),
+        attributed=selected_nights("attributed.parquet"),
+    output:
+        database=update(MOVING_OBJECTS),
+    log:
+        "<logs>/store_moving_objects.log",
+    benchmark:
+        "<benchmarks>/store_moving_objects.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **settings("daymops"),
+    script:
+        "../../scripts/store_moving_objects.py"

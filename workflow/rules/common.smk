@@ -16,6 +16,7 @@ VISIT = "<results>/{night}/{visit}"
 NIGHT = "<results>/{night}"
 CALIBS = "<results>/calibs/{calib_run}/{detector}"
 PATCH = "<results>/templates/{template_run}/{tract}/{patch}/{band}/{airmass_bin}"
+MOVING_OBJECTS = "<results>/db/moving_objects.sqlite"
 ENOUGH = 3  # visits that make a template; a bin with fewer is served by its neighbour
 
 
@@ -342,9 +343,20 @@ def window(name, tonight=True):
     return products
 
 
+def selected_nights(name):
+    """Make the input function for one product of all selected nights."""
+
+    def products(wildcards):
+        return [f"<results>/{night}/{name}" for night in SHEET.nights]
+
+    return products
+
+
 def everything(wildcards):
-    """Return what a run is for: published visits, metrics, discoveries, summaries, database."""
+    """Return what a run is for: published visits, metrics, discoveries, summaries, databases."""
     wanted = [apdb_file()] if SHEET.targets else []
+    if SHEET.nights and config["daymops"]["enabled"]:
+        wanted.append(MOVING_OBJECTS)
     for visit in SHEET.targets:
         folder = f"<results>/{SHEET.night(visit)}/{visit}"
         wanted += [f"{folder}/published.json", f"{folder}/metrics.json"]

@@ -144,3 +144,24 @@ def test_a_file_that_is_no_database_of_ours_is_refused_with_a_sentence(world):
     world.database.unlink()
     with pytest.raises(BadInput, match="Run a night"), open_database(world.database, write=False):
         pass
+
+
+def test_what_orbit_fits_leave_is_stored_and_reported(linkages, tracklets, tmp_path):
+    """From linkages of a simulated sky to rows: every attributed source, once, with its object."""
+    from alertprod.core import tables
+    from alertprod.daymops import ades, fit_orbits, report_discoveries
+
+    night = int(linkages["visit"].max()) // 100_000
+    orbits, attributed = fit_orbits(linkages, [], config={})
+    folder = tmp_path / str(night)
+    given = {"orbits": orbits, "attributed": attributed, "tracklets": tracklets[-1]}
+    for name, table in given.items():
+        tables.write_table(folder / f"{name}.parquet", table, name)
+    path = tmp_path / "db" / "moving_objects.sqlite"
+    store_moving_objects([night], path, root=tmp_path, ledger=tmp_path / "mpc")
+    rows = dump(path)
+    assert len(rows["objects"]) == tables.n_rows(orbits) > 7
+    assert len(rows["observations"]) == tables.n_rows(attributed)
+    assert len(rows["tracklets"]) == len(set(tracklets[-1]["trackletId"].tolist()))
+    _, records = ades.read_psv(report_discoveries(orbits, attributed, config={}))
+    assert {int(r["obsSubID"]) for r in records} == set(attributed["diaSourceId"].tolist())
