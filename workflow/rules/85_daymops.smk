@@ -15,6 +15,7 @@ rule make_tracklets:
     """Collect the unattributed sources of a night and join them to tracklets."""
     input:
         associations=night_inputs("association.parquet"),
+        predictions=night_predictions,
     output:
         singles=f"{NIGHT}/singles.parquet",
         sightings=f"{NIGHT}/sightings.parquet",

@@ -275,6 +275,11 @@ def predictions(wildcards):
     return f"{VISIT}/predicted.parquet" if predicting() else []
 
 
+def night_predictions(wildcards):
+    """Return the predicted solar-system objects of all visits of a night."""
+    return night_inputs("predicted.parquet")(wildcards) if predicting() else []
+
+
 def predicting():
     """Say whether there is any orbit to predict from."""
     return bool(config["paths"]["orbits"]) or config["ephemerides"]["discovered"]

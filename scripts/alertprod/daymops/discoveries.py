@@ -11,7 +11,7 @@ from alertprod.core import designations, ephemeris, ids, tables
 from alertprod.core import orbits as conics
 from alertprod.core.errors import BadInput
 from alertprod.core.stage import stage
-from alertprod.daymops import fit, precovery
+from alertprod.daymops import attribution, fit, precovery
 from alertprod.daymops.inputs import read_all, with_station
 from alertprod.daymops.refine import correct_nbody
 
@@ -64,7 +64,7 @@ def fit_orbits(linkages, singles, sightings=(), orbits=None, given=(), camera=No
     seen = _stacked(sightings, "sightings")
     loose = _stacked(singles, "singles")
     if not tables.n_rows(linkages):
-        return before, precovery.attributed(before, None, seen, _ids(given), options)
+        return before, attribution.attributed(before, None, seen, _ids(given), options)
     night = int(max(t["visit"].max() for t in (linkages, loose, seen) if tables.n_rows(t)))
     fitted = fit_linkages(linkages, options)
     same = identify(linkages, fitted, before, options)
@@ -74,7 +74,7 @@ def fit_orbits(linkages, singles, sightings=(), orbits=None, given=(), camera=No
     after = _merge(fitted, same, before, night // 100_000)
     rows = precovery.extended(linkages, more)
     rows = {**rows, "diaObjectId": _objects_of(rows["diaSourceId"], loose, seen)}
-    return after, precovery.attributed(after, rows, seen, _ids(given), options)
+    return after, attribution.attributed(after, rows, seen, _ids(given), options)
 
 
 def _stacked(items, product) -> dict:

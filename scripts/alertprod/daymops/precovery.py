@@ -22,7 +22,6 @@ from alertprod.core import ephemeris, nbody, observer, orbits, tables
 log = logging.getLogger(__name__)
 
 STATE = ("x", "y", "z", "vx", "vy", "vz")
-LINKED, PRECOVERED, RECOVERED, PREDICTED = "linked", "precovered", "recovered", "predicted"
 ARCSEC = np.pi / 648000.0
 
 
@@ -51,7 +50,7 @@ def search(fitted, singles, linkages, options) -> dict:
     chosen = np.flatnonzero(fitted["quality"] != "poor")
     if not len(chosen) or not tables.n_rows(sources):
         return _rows(sources, np.zeros(0, int), np.zeros(0, int))
-    orbit = _Orbits(tables.take(fitted, chosen))
+    orbit = Orbits(tables.take(fitted, chosen))
     seen = _visits_of(linkages)
     found: list[tuple[float, int, int]] = []
     unit = orbits.unit_vectors(sources["ra"], sources["dec"])
@@ -68,7 +67,7 @@ def search(fitted, singles, linkages, options) -> dict:
     return _rows(sources, owner, np.array([row for _, row in best], dtype=np.int64))
 
 
-class _Orbits:
+class Orbits:
     """Orbits with their states carried to the night at hand."""
 
     def __init__(self, table) -> None:
@@ -175,93 +174,3 @@ def extended(linkages, more) -> dict:
     like = {**like, **shared, "trackletId": none}
     both = tables.stack([linkages, tables.conform(like, "linkages")])
     return tables.sort_by(both, "linkageId", "midpointMjdTai", "diaSourceId")
-
-
-def attributed(objects, rows, seen, given, options) -> dict:
-    """Table ``attributed``: the detections of found objects that no earlier night gave.
-
-    Parameters
-    ----------
-    objects : table
-        Product ``orbits`` of the night.
-    rows : table or None
-        Detections of the linkages with those that `search` added (``linkageId``; those of the
-        linkage itself have a ``trackletId``).
-    seen : table
-        Product ``sightings`` of the window: what association gave by prediction.
-    given : set of int
-        Sources that earlier nights gave away.
-    options : dict
-        Section ``daymops`` with the station.
-    """
-    parts = []
-    if rows is not None and tables.n_rows(rows):
-        place = {int(i): k for k, i in enumerate(objects["linkageId"]) if i}
-        owner = np.array([place.get(int(i), -1) for i in rows["linkageId"]])
-        new = owner >= 0
-        parts.append(_claim(tables.take(rows, new), owner[new], _how(rows)[new]))
-    place = {int(i): k for k, i in enumerate(objects["ssObjectId"])}
-    owner = np.array([place.get(int(i), -1) for i in seen["ssObjectId"]], dtype=int)
-    mine = owner >= 0
-    how = np.full(int(mine.sum()), PREDICTED, dtype=object)
-    parts.append(_claim(tables.take(seen, mine), owner[mine], how))
-    out = tables.stack(parts)
-    _, first = np.unique(out["diaSourceId"][::-1], return_index=True)  # a sighting counts as such
-    last = np.sort(len(out["diaSourceId"]) - 1 - first)
-    fresh = [k for k in last if int(out["diaSourceId"][k]) not in given]
-    out = tables.take(out, np.array(fresh, dtype=int))
-    if not fresh:
-        return tables.empty("attributed")
-    out["resRa"], out["resDec"] = _residuals(objects, out, options["obscode"])
-    out["designation"] = objects["designation"][out["row"]]
-    out["ssObjectId"] = objects["ssObjectId"][out["row"]]
-    out.pop("row")
-    out = tables.sort_by(out, "designation", "midpointMjdTai", "diaSourceId")
-    names, counts = np.unique(out["how"].astype(str), return_counts=True)
-    log.info(
-        "detections of found objects: %s", dict(zip(names.tolist(), counts.tolist(), strict=True))
-    )
-    return tables.conform(out, "attributed")
-
-
-def _claim(table, owner, how) -> dict:
-    names = ("diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "raErr", "decErr",
-             "mag", "magErr", "band")  # fmt: skip
-    none = np.zeros(tables.n_rows(table), dtype=np.int64)
-    return {
-        **{name: table[name] for name in names},
-        "diaObjectId": table.get("diaObjectId", none), "row": owner, "how": how,
-    }  # fmt: skip
-
-
-def _how(rows) -> np.ndarray:
-    """Say how each detection came to its object."""
-    own = rows["trackletId"] != 0
-    first = {}
-    for link, time in zip(rows["linkageId"][own], rows["midpointMjdTai"][own], strict=True):
-        first[int(link)] = min(first.get(int(link), np.inf), float(time))
-    before = [
-        time < first[int(link)]
-        for link, time in zip(rows["linkageId"], rows["midpointMjdTai"], strict=True)
-    ]
-    return np.where(own, LINKED, np.where(before, PRECOVERED, RECOVERED)).astype(object)
-
-
-def _residuals(objects, rows, obscode):
-    """Observed minus computed by the object's orbit, east and north [arcsec]."""
-    used, index = np.unique(rows["row"], return_inverse=True)
-    orbit = _Orbits(tables.take(objects, used))
-    east, north = np.empty(len(index)), np.empty(len(index))
-    nights = rows["visit"] // 100_000
-    for night in np.unique(nights):
-        inside = np.flatnonzero(nights == night)
-        orbit.move(float(np.median(rows["midpointMjdTai"][inside])))
-        for time in np.unique(rows["midpointMjdTai"][inside]):
-            now = inside[rows["midpointMjdTai"][inside] == time]
-            _, topo = ephemeris.topocentric(
-                orbit.states[index[now]], orbit.time[index[now]], float(time), obscode
-            )
-            for row, vector in zip(now, topo, strict=True):
-                e, n = ephemeris.tangent_offsets(rows["ra"][row], rows["dec"][row], vector[None])
-                east[row], north[row] = -e[0], -n[0]
-    return east, north

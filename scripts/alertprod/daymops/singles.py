@@ -10,6 +10,7 @@ from alertprod.core import tables
 from alertprod.core.defaults import complete
 from alertprod.core.errors import BadInput
 from alertprod.core.stage import stage
+from alertprod.daymops import known
 from alertprod.daymops.inputs import read_all
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ TRAIL = ("trailLength", "trailAngle")
 
 
 @stage("daymops", outputs=("singles", "sightings"))
-def select_singles(associations, *, config) -> tuple[dict, dict]:
+def select_singles(associations, predictions=(), *, config) -> tuple[dict, dict]:
     """Collect the unattributed detections of one night, and those of solar-system objects.
 
     Parameters
@@ -28,6 +29,9 @@ def select_singles(associations, *, config) -> tuple[dict, dict]:
         DIASources of the night's visits (product ``association``). Rows with a solar-system
         object, a negative flux or a DIAObject of many sources are left out; so are rejected
         visits.
+    predictions : list of tables or paths
+        Product ``predicted`` of the visits: what lies beside the predicted place of a known
+        object, and moves with it, is that object.
     config : dict
         Section ``daymops``.
 
@@ -39,21 +43,32 @@ def select_singles(associations, *, config) -> tuple[dict, dict]:
     options = complete(config, "daymops")
     parts = read_all(associations)
     found = select_detections(parts, options)
-    log.info("%d detections that nothing explains", tables.n_rows(found))
-    return tables.conform(found, "singles"), select_sightings(parts)
+    owner, name = known.identify(found, predictions, options)
+    beside = owner != 0
+    missed = {**found, "ssObjectId": owner, "designation": name, "isIdentified": beside}
+    singles = tables.take(found, ~beside)
+    log.info("%d detections that nothing explains", tables.n_rows(singles))
+    sightings = select_sightings(parts, tables.take(missed, beside))
+    return tables.conform(singles, "singles"), sightings
 
 
-def select_sightings(associations) -> dict:
-    """Detections that association gave to solar-system objects, sorted by time and identifier."""
-    parts = []
+def select_sightings(associations, missed) -> dict:
+    """Detections of solar-system objects: of association, and those that it missed."""
+    parts = [missed]
     for table in associations:
         if tables.n_rows(table) and "ssObjectId" in table:
             rows = np.flatnonzero(table["ssObjectId"] != 0)
-            parts.append({**_columns(table, rows), "ssObjectId": table["ssObjectId"][rows]})
-    if not parts:
-        return tables.empty("sightings")
-    seen = tables.sort_by(tables.stack(parts), "midpointMjdTai", "diaSourceId")
-    return tables.conform(seen, "sightings")
+            parts.append(
+                {
+                    **_columns(table, rows),
+                    "ssObjectId": table["ssObjectId"][rows],
+                    "isIdentified": np.zeros(len(rows), dtype=bool),
+                }
+            )
+            if "mpc_orbits_designation" in table:
+                parts[-1]["designation"] = table["mpc_orbits_designation"][rows]
+    seen = tables.stack([tables.conform(part, "sightings") for part in parts])
+    return tables.sort_by(seen, "midpointMjdTai", "diaSourceId")
 
 
 def select_detections(associations, options) -> dict:

@@ -1,0 +1,119 @@
+"""Which sources belong to which solar-system object, and how each came to it."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from alertprod.core import ephemeris, tables
+from alertprod.daymops.precovery import Orbits
+
+log = logging.getLogger(__name__)
+
+LINKED, PRECOVERED, RECOVERED = "linked", "precovered", "recovered"
+PREDICTED, IDENTIFIED = "predicted", "identified"
+COPIED = ("diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "raErr", "decErr",
+          "mag", "magErr", "band")  # fmt: skip
+
+
+def attributed(objects, rows, seen, given, options) -> dict:
+    """Table ``attributed``: detections of solar-system objects that no earlier night gave.
+
+    Parameters
+    ----------
+    objects : table
+        Product ``orbits`` of the night.
+    rows : table or None
+        Detections of the linkages with those that `precovery.search` added (``linkageId``; those
+        of the linkage itself have a ``trackletId``).
+    seen : table
+        Product ``sightings`` of the window. Those of found objects count, and those of known
+        objects that association missed.
+    given : set of int
+        Sources that earlier nights gave away.
+    options : dict
+        Section ``daymops`` with the station.
+    """
+    parts = [_of_linkages(objects, rows)] if rows is not None and tables.n_rows(rows) else []
+    out = tables.stack([*parts, _of_sightings(objects, seen)])
+    # the last entry of a source counts: a sighting is a sighting, even if a linkage took it up
+    _, place = np.unique(out["diaSourceId"][::-1], return_index=True)
+    last = np.sort(len(out["diaSourceId"]) - 1 - place)
+    fresh = [k for k in last if int(out["diaSourceId"][k]) not in given]
+    if not fresh:
+        return tables.empty("attributed")
+    out = tables.take(out, np.array(fresh, dtype=int))
+    out["resRa"], out["resDec"] = _residuals(objects, out, options["obscode"])
+    out.pop("row")
+    out = tables.sort_by(out, "designation", "midpointMjdTai", "diaSourceId")
+    names, counts = np.unique(out["how"].astype(str), return_counts=True)
+    log.info(
+        "detections of found objects: %s", dict(zip(names.tolist(), counts.tolist(), strict=True))
+    )
+    return tables.conform(out, "attributed")
+
+
+def _of_linkages(objects, rows) -> dict:
+    place = {int(i): k for k, i in enumerate(objects["linkageId"]) if i}
+    owner = np.array([place.get(int(i), -1) for i in rows["linkageId"]])
+    use = owner >= 0
+    part = _claim(tables.take(rows, use), owner[use], _how(rows)[use])
+    part["ssObjectId"] = objects["ssObjectId"][owner[use]]
+    part["designation"] = objects["designation"][owner[use]]
+    return part
+
+
+def _of_sightings(objects, seen) -> dict:
+    place = {int(i): k for k, i in enumerate(objects["ssObjectId"])}
+    owner = np.array([place.get(int(i), -1) for i in seen["ssObjectId"]], dtype=int)
+    use = (owner >= 0) | seen["isIdentified"]
+    how = np.where(seen["isIdentified"], IDENTIFIED, PREDICTED).astype(object)
+    part = _claim(tables.take(seen, use), owner[use], how[use])
+    part["ssObjectId"] = seen["ssObjectId"][use]
+    part["designation"] = seen["designation"][use].copy()
+    found = part["row"] >= 0
+    part["designation"][found] = objects["designation"][part["row"][found]]
+    return part
+
+
+def _claim(table, owner, how) -> dict:
+    none = np.zeros(tables.n_rows(table), dtype=np.int64)
+    copied = {name: table[name] for name in COPIED}
+    return {**copied, "diaObjectId": table.get("diaObjectId", none), "row": owner, "how": how}
+
+
+def _how(rows) -> np.ndarray:
+    """Say how each detection came to its object."""
+    own = rows["trackletId"] != 0
+    first: dict[int, float] = {}
+    for link, time in zip(rows["linkageId"][own], rows["midpointMjdTai"][own], strict=True):
+        first[int(link)] = min(first.get(int(link), np.inf), float(time))
+    before = [
+        time < first[int(link)]
+        for link, time in zip(rows["linkageId"], rows["midpointMjdTai"], strict=True)
+    ]
+    return np.where(own, LINKED, np.where(before, PRECOVERED, RECOVERED)).astype(object)
+
+
+def _residuals(objects, rows, obscode):
+    """Observed minus computed by the object's orbit, east and north [arcsec]; NaN without one."""
+    east, north = np.full(len(rows["row"]), np.nan), np.full(len(rows["row"]), np.nan)
+    mine = np.flatnonzero(rows["row"] >= 0)
+    if not len(mine):
+        return east, north
+    used, index = np.unique(rows["row"][mine], return_inverse=True)
+    orbit = Orbits(tables.take(objects, used))
+    nights = rows["visit"][mine] // 100_000
+    for night in np.unique(nights):
+        inside = np.flatnonzero(nights == night)
+        orbit.move(float(np.median(rows["midpointMjdTai"][mine[inside]])))
+        for time in np.unique(rows["midpointMjdTai"][mine[inside]]):
+            now = inside[rows["midpointMjdTai"][mine[inside]] == time]
+            _, topo = ephemeris.topocentric(
+                orbit.states[index[now]], orbit.time[index[now]], float(time), obscode
+            )
+            for k, vector in zip(mine[now], topo, strict=True):
+                e, n = ephemeris.tangent_offsets(rows["ra"][k], rows["dec"][k], vector[None])
+                east[k], north[k] = -e[0], -n[0]
+    return east, north
