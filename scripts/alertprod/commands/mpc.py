@@ -47,8 +47,8 @@ def submit(args) -> int:
         really=args.really,
     )
     if not args.really:
-        for body in plan.batches:
-            print(body, end="")
+        for batch in plan.batches:
+            print(batch.text, end="")
     verb = "Sent" if args.really else "Would be sent (with --really)"
     print(
         f"{verb}: {plan.n_observations} observations of {plan.n_objects} objects in "

@@ -33,31 +33,40 @@ log = logging.getLogger(__name__)
 
 SAME_ARCSEC = 1.0
 """Two positions of the same exposure that are nearer are the same observation."""
+CANDIDATE = "NEO CANDIDATE"
+"""What the MPC wants to read in front of objects for its confirmation page (MPEC 2018-W60)."""
 PLACEHOLDER = "A. Observer"
 """The name in the default configuration; nobody reports under it."""
 _MPC_ID = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}_[0-9A-Za-z]{8})\b")
 
 
+@dataclass(frozen=True)
+class Batch:
+    """A report: its text (PSV), and what the MPC's acknowledgement begins with."""
+
+    text: str
+    label: str = ""
+
+
 @dataclass
 class Plan:
-    """What of a report is to be sent.
+    """What of a night's report is to be sent.
 
     Parameters
     ----------
-    batches : list of str
-        Texts (PSV).
+    batches : list of Batch
     n_objects, n_observations : int
     held : dict
         Why others stay behind -> how many observations.
     """
 
-    batches: list[str]
+    batches: list[Batch]
     n_objects: int
     n_observations: int
     held: dict[str, int] = field(default_factory=dict)
 
 
-def plan_night(db, night: int, root: Path, batch_rows: int) -> Plan:
+def plan_night(db, night: int, root: Path, settings: dict) -> Plan:
     """Compare the night's report with the ledger.
 
     Parameters
@@ -67,8 +76,9 @@ def plan_night(db, night: int, root: Path, batch_rows: int) -> Plan:
     night : int
     root : path
         Results directory.
-    batch_rows : int
-        Observations of a batch at most; an object is never split.
+    settings : dict
+        ``batch_rows``, observations of a batch at most (an object is never split), and
+        ``neo_score``, from which on new objects go into batches of candidates.
 
     Raises
     ------
@@ -92,7 +102,14 @@ def plan_night(db, night: int, root: Path, batch_rows: int) -> Plan:
     counts: dict[str, int] = defaultdict(int)
     for why in filter(None, held):
         counts[why] += 1
-    batches = [ades.render_psv(header, part) for part in cut(going, batch_rows)]
+    near = _candidates(db, going, settings["neo_score"])
+    batches = [
+        Batch(ades.render_psv(header, part), label)
+        for label, chosen in ((CANDIDATE, True), ("", False))
+        for part in cut(
+            [r for r in going if (r["trkSub"] in near) == chosen], settings["batch_rows"]
+        )
+    ]
     return Plan(batches, len({r["trkSub"] for r in going}), len(going), dict(counts))
 
 
@@ -179,6 +196,17 @@ def _name(db, records: list[dict]) -> None:
         record.update(told.get(record["trkSub"], {}))
 
 
+def _candidates(db, records: list[dict], least: float) -> set[str]:
+    """Names of objects without a designation that are likely to be near the Earth."""
+    query = "SELECT neoScore FROM objects WHERE trkSub = ?"
+    found = set()
+    for name in {r["trkSub"] for r in records if "provID" not in r and "permID" not in r}:
+        row = db.conn.execute(query, (name,)).fetchone()
+        if row and row[0] is not None and row[0] >= least:
+            found.add(name)
+    return found
+
+
 def submit_night(database, night: int, *, root, settings: dict, really: bool) -> Plan:
     """Send what of a night has not been sent, or only say what it is.
 
@@ -205,8 +233,8 @@ def submit_night(database, night: int, *, root, settings: dict, really: bool) ->
         )
     with open_database(database) as db:
         ledger.load_ledger(db, book)
-        plan = plan_night(db, night, root, settings["batch_rows"])
-        if really and any(f" {PLACEHOLDER}\n" in body for body in plan.batches):
+        plan = plan_night(db, night, root, settings)
+        if really and any(f" {PLACEHOLDER}\n" in batch.text for batch in plan.batches):
             raise BadInput(
                 f"the report is signed {PLACEHOLDER}. Set daymops.submitter, observers and "
                 "measurers, and make it again."
@@ -214,11 +242,14 @@ def submit_night(database, night: int, *, root, settings: dict, really: bool) ->
         names = []
         if really:
             facts = {"night": night, "url": settings["url"], "madeUtc": _now()}
-            names = [ledger.write_submission(book, facts, body) for body in plan.batches]
+            names = [
+                ledger.write_submission(book, {**facts, "label": batch.label}, batch.text)
+                for batch in plan.batches
+            ]
             ledger.load_ledger(db, book)
-    for n, (name, body) in enumerate(zip(names, plan.batches, strict=False)):
+    for n, (name, batch) in enumerate(zip(names, plan.batches, strict=False)):
         try:
-            receipt = _send(name, body, settings)
+            receipt = _send(name, batch, settings)
         except BadInput:
             _remember(database, book, names[n + 1 :])
             raise
@@ -254,9 +285,9 @@ def _remember(database, book: Path, unsent: list[str]) -> None:
         refresh(db)
 
 
-def _send(name: str, body: str, settings: dict) -> dict:
+def _send(name: str, batch: Batch, settings: dict) -> dict:
     boundary = secrets.token_hex(16)
-    fields = {"ack": f"alertprod {name}", "ac2": settings["contact"]}
+    fields = {"ack": f"{batch.label} alertprod {name}".strip(), "ac2": settings["contact"]}
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
         for key, value in fields.items()
@@ -264,7 +295,7 @@ def _send(name: str, body: str, settings: dict) -> dict:
     ]
     parts.append(
         f'--{boundary}\r\nContent-Disposition: form-data; name="source"; filename="{name}.psv"\r\n'
-        f"Content-Type: text/plain\r\n\r\n{body}\r\n--{boundary}--\r\n"
+        f"Content-Type: text/plain\r\n\r\n{batch.text}\r\n--{boundary}--\r\n"
     )
     request = urllib.request.Request(
         settings["url"],

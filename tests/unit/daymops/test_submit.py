@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from alertprod.core import tables
 from alertprod.core.errors import BadInput
 from alertprod.daymops import ades, ledger
 from alertprod.daymops.database import dump, open_database
@@ -64,7 +65,7 @@ def store(world, *nights):
 
 def settings(world, url=""):
     return {"url": url, "ledger": str(world.ledger), "contact": "a@b.org", "batch_rows": 10_000,
-            "timeout_s": 5.0}  # fmt: skip
+            "neo_score": 65.0, "timeout_s": 5.0}  # fmt: skip
 
 
 def submit(world, night, url="", really=True, **more):
@@ -82,7 +83,7 @@ def test_without_really_nothing_leaves_and_nothing_is_written(stored, moving_wor
         plan = submit(stored, moving_world.night_of(0), url, really=False)
     assert (plan.n_objects, plan.n_observations, plan.held) == (2, 12, {})
     assert not posted and not stored.ledger.exists()
-    assert plan.batches[0].startswith("# version=2022")
+    assert plan.batches[0].text.startswith("# version=2022")
 
 
 def test_a_night_is_sent_once(stored, moving_world):
@@ -209,6 +210,32 @@ def test_a_designation_goes_with_the_next_report(stored, moving_world):
     records = ades.read_psv(posted[0]["source"].decode())[1]
     names = {(r["trkSub"], r.get("provID"), r.get("permID")) for r in records}
     assert names == {("A4u00001", "2026 TA1", None), ("A4u00003", None, None)}
+
+
+def test_likely_near_earth_objects_go_first_and_by_themselves(stored, moving_world):
+    """The MPC puts on its confirmation page what is announced as a candidate, batch by batch."""
+    night = moving_world.night_of(1)
+    path = stored.root / str(night) / "orbits.parquet"
+    table = tables.read_table(path)
+    table["neoScore"][table["designation"] == "A4u00003"] = 92.0
+    tables.write_table(path, table, "orbits")
+    store(stored, night)
+    with server() as (url, posted):
+        submit(stored, night, url)
+    labels = [message["ack"].decode().split("alertprod")[0].strip() for message in posted]
+    assert labels == ["NEO CANDIDATE", ""]
+    objects = [
+        {r["trkSub"] for r in ades.read_psv(message["source"].decode())[1]} for message in posted
+    ]
+    assert objects == [{"A4u00003"}, {"A4u00001"}]
+    # once it has a designation it is no candidate any more
+    rows = [{"trkSub": "A4u00003", "provID": "2026 TA1"}]
+    ledger.write_replies(stored.ledger, rows, "2026-10-11")
+    stored.write(2, seen={3: (2,)})
+    store(stored, moving_world.night_of(2))
+    with server() as (url, posted):
+        submit(stored, moving_world.night_of(2), url)
+    assert posted[0]["ack"].startswith(b"alertprod") and len(posted) == 1
 
 
 def test_objects_are_not_split_between_batches():
