@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -146,16 +146,7 @@ def open_database(path: str | Path, *, write: bool = True, make: bool = False) -
     before = None if make else path.stat()
     connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
     try:
-        try:
-            _refuse_another(connection, path, make)
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.DatabaseError as error:
-            raise BadInput(
-                f"{path} cannot be used as a database ({error}). Remove it; it is made again from "
-                "the nights' files."
-            ) from error
-        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        _begin(connection, path, write or make, make)
         database = Database(connection)
         if make:
             _make(database)
@@ -164,7 +155,27 @@ def open_database(path: str | Path, *, write: bool = True, make: bool = False) -
     finally:
         connection.close()  # without a commit, all is undone
         if before is not None:
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            with suppress(PermissionError):  # somebody else's database, only read
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _begin(connection, path, write, make) -> None:
+    """Check what was opened, and start the transaction."""
+    try:
+        _refuse_another(connection, path, make)
+        connection.execute("PRAGMA foreign_keys = ON")
+        if write:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+    except sqlite3.OperationalError as error:
+        raise BadInput(
+            f"{path} cannot be opened now ({error}). If another program holds it, end that one; "
+            "then try again."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise BadInput(
+            f"{path} is no database ({error}). Remove it; it is made again from the nights' files."
+        ) from error
 
 
 def _refuse_another(connection, path, make) -> None:

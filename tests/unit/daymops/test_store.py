@@ -146,6 +146,19 @@ def test_a_file_that_is_no_database_of_ours_is_refused_with_a_sentence(world):
         pass
 
 
+def test_a_database_in_use_is_waited_for_and_then_named(world, monkeypatch):
+    from alertprod.daymops import database
+
+    store(world)
+    monkeypatch.setattr(database, "WAIT_S", 0.05)
+    before = dump(world.database)
+    with open_database(world.database):
+        assert dump(world.database) == before  # readers do not wait
+        with pytest.raises(BadInput, match="end that one"), open_database(world.database):
+            pass
+    assert dump(world.database) == before
+
+
 def test_what_orbit_fits_leave_is_stored_and_reported(linkages, tracklets, tmp_path):
     """From linkages of a simulated sky to rows: every attributed source, once, with its object."""
     from alertprod.core import tables
