@@ -110,7 +110,9 @@ class Cluster:
         int
             Processes of jobs that went with it.
         """
-        self.processes.pop(f"slurmd {name}").kill()
+        daemon = self.processes.pop(f"slurmd {name}")
+        daemon.kill()
+        daemon.wait()
         mark = f"SLURMD_NODENAME={name}".encode()
         count = 0
         for folder in Path("/proc").glob("[0-9]*"):
