@@ -17,7 +17,6 @@ NIGHT = "<results>/{night}"
 CALIBS = "<results>/calibs/{calib_run}/{detector}"
 PATCH = "<results>/templates/{template_run}/{tract}/{patch}/{band}/{airmass_bin}"
 MOVING_OBJECTS = "<results>/db/moving_objects.sqlite"
-ENOUGH = 3  # visits that make a template; a bin with fewer is served by its neighbour
 
 
 include: "code.smk"
@@ -137,7 +136,8 @@ def patches(wildcards):
     for place in filter(None, row["patches"].split(";")):
         tract, patch = place.split("/")
         bins = SHEET.bins.get((run, tract, patch, row["band"]), {})
-        full = [b for b in bins if len({r["visit"] for r in bins[b]}) >= ENOUGH]
+        enough = config["template"]["enough_visits"]
+        full = [b for b in bins if len({r["visit"] for r in bins[b]}) >= enough]
         if full:
             nearest = min(full, key=lambda b: (abs(int(b) - wanted), b))
             paths.append(

@@ -11,7 +11,6 @@ from typing import Any
 
 from alertprod.core.errors import BadInput
 
-ENOUGH = 3  # visits that make a template (as in common.smk)
 Row = dict[str, str]
 
 
@@ -132,11 +131,12 @@ class Sheet:
         """Return the template patches that serve a detector-visit, by filter and airmass."""
         run = row["template_run"] or self.config["template"]["run"]
         wanted = bisect_right(self.config["template"]["airmass_edges"], float(row["airmass"]))
+        enough = self.config["template"]["enough_visits"]
         paths = []
         for place in filter(None, row["patches"].split(";")):
             tract, patch = place.split("/")
             bins = self.bins.get((run, tract, patch, row["band"]), {})
-            full = [b for b in bins if len({r["visit"] for r in bins[b]}) >= ENOUGH]
+            full = [b for b in bins if len({r["visit"] for r in bins[b]}) >= enough]
             if full:
                 nearest = min(full, key=lambda b: (abs(int(b) - wanted), b))
                 paths.append(results / "templates" / run / place / row["band"] / f"{nearest}.fits")
