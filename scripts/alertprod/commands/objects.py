@@ -28,6 +28,11 @@ def add_parser(sub) -> None:
     listing.set_defaults(run=list_objects)
     show = actions.add_parser("show", help="elements, history and observations of one object")
     show.add_argument("designation", help="trkSub, provisional or permanent designation")
+    show.add_argument(
+        "--mpc80",
+        action="store_true",
+        help="print its observations in the MPC's 80 columns instead",
+    )
     show.set_defaults(run=show_object)
     for action in (listing, show):
         settings.add_arguments(action)
@@ -73,6 +78,9 @@ def show_object(args) -> int:
                 "ORDER BY midpointMjdTai, diaSourceId",
             )
         )
+    if args.mpc80:
+        print(_eighty_columns(args, found, seen), end="")
+        return 0
     print(f"{found['designation']}  {found['status']}, found in night {found['discoveryNight']}")
     print(f"  ssObjectId {found['ssObjectId']}")
     for name in names:
@@ -118,6 +126,22 @@ def find(db, designation: str) -> dict:
         like = [hit["designation"] for hit in db.conn.execute(query, (match,)).fetchall()]
     hint = f" Do you mean {', '.join(sorted(like))}?" if like else " See `alertprod objects list`."
     raise BadInput(f"no object is called {designation!r}.{hint}")
+
+
+def _eighty_columns(args, found: dict, seen: list[dict]) -> str:
+    import numpy as np
+
+    from alertprod.daymops.mpc80 import name_field, write_mpc80
+    from alertprod.instruments.camera import read_camera
+
+    camera = read_camera(settings.camera_path(settings.from_arguments(args)))
+    numbers = {
+        key: np.array([np.nan if row[key] is None else row[key] for row in seen])
+        for key in ("midpointMjdTai", "ra", "dec", "mag")
+    }
+    bands = [row["band"] or "" for row in seen]
+    names = [name_field(found["designation"])] * len(seen)
+    return write_mpc80({**numbers, "band": bands}, names, camera.obscode)
 
 
 def _print_fit(fit: dict) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alertprod.core import observer
+from alertprod.core import designations, observer
 from alertprod.core.times import iso_to_mjd, mjd_to_iso
 
 # second lines of satellite and roving observations, radar: no position of their own
@@ -82,7 +82,8 @@ def write_mpc80(detections: dict, names, obscode: str) -> str:
     detections : table
         midpointMjdTai, ra, dec, mag, band.
     names : sequence of str
-        Temporary designation of each row, at most seven characters.
+        Of each row: a packed or temporary designation of at most seven characters, or all twelve
+        columns (`name_field`).
     obscode : str
 
     Raises
@@ -92,7 +93,7 @@ def write_mpc80(detections: dict, names, obscode: str) -> str:
     """
     lines = []
     for k, name in enumerate(names):
-        if len(name) > 7:
+        if len(name) > 7 and len(name) != 12:
             raise ValueError(f"{name!r} has more than the seven characters of this format")
         utc = float(observer.tai_to_utc(detections["midpointMjdTai"][k]))
         whole, ticks = divmod(round(utc * 1e6), 1_000_000)
@@ -102,11 +103,23 @@ def write_mpc80(detections: dict, names, obscode: str) -> str:
         shown = f"{mag:5.1f}" if np.isfinite(mag) else " " * 5
         band = str(detections["band"][k])[:1] if np.isfinite(mag) else " "
         lines.append(
-            f"     {name:<7}  C{iso[:4]} {iso[5:7]} {day}"
+            f"{name if len(name) == 12 else f'     {name:<7}'}  C{iso[:4]} {iso[5:7]} {day}"
             f"{_hours(float(detections['ra'][k]))}{_degrees(float(detections['dec'][k]))}"
             f"{'':9}{shown}{band or ' '}{'':6}{obscode}"
         )
     return "\n".join(lines) + ("\n" if lines else "")
+
+
+def name_field(designation: str) -> str:
+    """Columns 1 to 12 of an object.
+
+    Our own names have eight characters, one too many; their first, the same in all, is left out.
+    """
+    try:
+        packed = designations.pack(designation)
+    except ValueError:
+        packed = designation[-7:]
+    return f"{packed:<12}" if len(packed) == 5 and designation.isdigit() else f"     {packed:<7}"
 
 
 def _hours(ra):

@@ -53,6 +53,14 @@ def test_show_tells_elements_history_and_observations(world, capsys):
     assert "        - " in capsys.readouterr().out
 
 
+def test_observations_come_in_eighty_columns_for_other_programs(world, capsys):
+    assert call(world, "objects", "show", "A4u00003", "--mpc80") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and all(len(line) == 80 for line in lines)
+    # 2026 October 8, 2.4 h TAI, 37 s earlier in UTC
+    assert lines[0].startswith("     4u00003  C2026 10 08.099572")
+
+
 def test_an_unknown_name_is_one_sentence_with_a_guess(world, capsys):
     assert call(world, "objects", "show", "A4u0000") == 1
     error = capsys.readouterr().err

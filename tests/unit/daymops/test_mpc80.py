@@ -65,6 +65,19 @@ def test_what_is_no_position_is_skipped_and_counted():
     assert table["name"].tolist() == ["A", "C"] and skipped == 3
 
 
+@pytest.mark.parametrize(
+    ("designation", "field", "read"),
+    [
+        ("3666", "03666       ", "03666"), ("2026 TA1", "     K26T01A", "K26T01A"),
+        ("A4u00001", "     4u00001", "4u00001"), ("620000", "~0000       ", "~0000"),
+    ],
+)  # fmt: skip
+def test_every_name_of_ours_has_its_columns(designation, field, read):
+    assert mpc80.name_field(designation) == field
+    text = mpc80.write_mpc80(detections(1), [field], "X05")
+    assert len(text) == 81 and mpc80.read_mpc80(text)[0]["name"].tolist() == [read]
+
+
 def test_a_name_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="seven characters"):
         mpc80.write_mpc80(detections(1), ["A4u00001"], "X05")
