@@ -15,6 +15,7 @@ import csv
 import gzip
 import io
 import json
+import logging
 import zlib
 from pathlib import Path
 
@@ -23,6 +24,8 @@ import numpy as np
 from alertprod.core import orbits
 from alertprod.core.designations import BASE62, unpack
 from alertprod.core.errors import BadInput
+
+log = logging.getLogger(__name__)
 
 DEFAULT_G = 0.15
 SHORTEST = 103  # columns of a line of MPCORB.DAT that hold the orbit
@@ -143,7 +146,13 @@ def read_mpcorb(content: bytes) -> dict:
     if not len(lines):
         return _catalogue(np.zeros(0, object), np.zeros(0), {}, where[:0], cut)
     values = {name: _floats(block, *span) for name, span in _FIELDS.items()}
-    return _catalogue(_designations(block), _epochs(block), values, where[full], cut)
+    names, odd = _designations(block)
+    if odd:
+        log.warning(
+            "%d designations are none that the MPC's scheme knows and are kept as they stand, "
+            "the first: line %d %r", len(odd), where[full][odd[0]], names[odd[0]],
+        )  # fmt: skip
+    return _catalogue(names, _epochs(block), values, where[full], cut)
 
 
 def _texts(block, first, last):
@@ -184,14 +193,17 @@ def unpack_epoch(text: str) -> float:
 
 
 def _designations(block):
-    names = []
+    """Unpacked designations, and the rows of those that are in no known form."""
+    names, odd = [], []
     for text in _texts(block, 0, 7).tolist():
         packed = text.decode("ascii", "replace").strip()
         try:
             names.append(unpack(packed))
         except ValueError:
+            if packed:
+                odd.append(len(names))
             names.append(packed)
-    return np.array(names, dtype=object)
+    return np.array(names, dtype=object), odd
 
 
 def _catalogue(names, epoch, values, where, cut=()):

@@ -72,9 +72,12 @@ def test_a_broken_line_is_named_by_its_number_and_fault(tmp_path, broken, why):
     assert (found["skipped"], found["first"]) == (1, f"line 8 {why}")
 
 
-def test_a_name_beyond_the_scheme_is_kept_as_it_is(tmp_path):
-    found = catalog.read_orbits(write(tmp_path, HEADER + line("XYZ-7?")))
-    assert found["designation"].tolist() == ["XYZ-7?"] and found["skipped"] == 0
+def test_a_name_beyond_the_scheme_is_kept_as_it_is_and_told(tmp_path, caplog):
+    path = write(tmp_path, HEADER + line() + line("XYZ-7?") + line("?"))
+    with caplog.at_level("WARNING"):
+        found = catalog.read_orbits(path)
+    assert found["designation"].tolist() == ["1", "XYZ-7?", "?"] and found["skipped"] == 0
+    assert "2 designations are none" in caplog.text and "the first: line 6 'XYZ-7?'" in caplog.text
 
 
 def test_a_night_says_what_it_left_out(tmp_path, caplog):
