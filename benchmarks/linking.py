@@ -26,7 +26,7 @@ import moving_sky  # noqa: E402
 
 from alertprod.core import kepler, nbody, orbits  # noqa: E402
 from alertprod.daymops import fit_orbits, link_tracklets, make_tracklets  # noqa: E402
-from alertprod.daymops.discoveries import COVARIANCE, STATE, UPPER  # noqa: E402
+from alertprod.daymops.fitting import COVARIANCE, STATE, UPPER  # noqa: E402
 
 
 def measure(sky, with_orbits=False):

@@ -1,4 +1,4 @@
-"""Orbits of linkages: precise fit, sanity, names, identity with what was found before."""
+"""Found objects: orbits of tonight's linkages, their names, and what was found before."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ import numpy as np
 
 from alertprod.core import designations, ephemeris, ids, tables
 from alertprod.core import orbits as conics
-from alertprod.core.errors import BadInput
 from alertprod.core.stage import stage
-from alertprod.daymops import attribution, fit, precovery
+from alertprod.daymops import attribution, precovery
+from alertprod.daymops.fitting import STATE, fit_linkages, full_covariance
 from alertprod.daymops.inputs import read_all, with_station
-from alertprod.daymops.refine import correct_nbody
 
 log = logging.getLogger(__name__)
-
-STATE = ("x", "y", "z", "vx", "vy", "vz")
-UPPER = tuple(zip(*np.triu_indices(6), strict=True))
-COVARIANCE = tuple(f"cov{i}{j}" for i, j in UPPER)
-ELEMENTS = ("q", "e", "incl", "node", "argperi", "periTimeMjdTdb")
 
 
 @stage("daymops", outputs=("orbits", "attributed"))
@@ -128,191 +122,6 @@ def _fit_again(fitted, linkages, more, options) -> dict:
     for name in fitted:
         fitted[name][rows[better]] = again[name][better]
     return tables.take(more, np.isin(more["linkageId"], again["linkageId"][better]))
-
-
-def full_covariance(table) -> np.ndarray:
-    """Covariances of a table of orbits as matrices, shape (n, 6, 6)."""
-    full = np.zeros((tables.n_rows(table), 6, 6))
-    for name, (i, j) in zip(COVARIANCE, UPPER, strict=True):
-        full[:, i, j] = full[:, j, i] = table[name]
-    return full
-
-
-def fit_linkages(linkages, options) -> dict:
-    """Orbits of all linkages as a table in order of linkageId (without names)."""
-    epochs = np.unique(linkages["epochMjdTdb"])
-    if len(epochs) != 1:
-        raise BadInput(f"the linkages have {len(epochs)} epochs; they must come from one window")
-    obs = fit.observation_block(
-        linkages["midpointMjdTai"], linkages["ra"], linkages["dec"],
-        linkages["raErr"], linkages["decErr"], options["obscode"],
-    )  # fmt: skip
-    link_id, first, back = np.unique(linkages["linkageId"], return_index=True, return_inverse=True)
-    groups = [np.flatnonzero(back == k) for k in range(len(link_id))]
-    start = np.stack([linkages[c][first] for c in STATE], axis=-1)
-    states, covariances, chi2, bounded = _fit_all(start, float(epochs[0]), obs, groups, options)
-    solution = states, covariances, chi2, bounded
-    return _describe(linkages, link_id, groups, solution, (obs, options))
-
-
-def _fit_all(start, epoch, obs, groups, options):
-    """Two-body fit, with a prior where the arc is too short, then N-body."""
-    n = len(groups)
-    states, covariances, chi2 = start.copy(), np.empty((n, 6, 6)), np.empty(n)
-    weight = np.zeros(n)
-    normal = np.empty((6, 6))
-    for k in range(n):
-        chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], 0.0, 40, normal)
-        covariances[k] = fit.invert(normal)
-        if not (_relative_error(states[k], covariances[k]) < options["prior_below"]):
-            weight[k] = options["prior_weight"]
-            states[k] = start[k]
-            chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], weight[k], 40, normal)
-            covariances[k] = fit.invert(normal)
-    # an orbit that cannot be would force tiny steps on all that share its integration
-    sane = np.flatnonzero(_sane(states, conics.states_to_elements(states, epoch)))
-    if options["dynamics"] == "nbody" and len(sane):
-        better, cov, new = correct_nbody(
-            states[sane], epoch, obs, [groups[k] for k in sane], weight=weight[sane]
-        )
-        good = np.isfinite(cov).all(axis=(1, 2)) & (new < chi2[sane] + 10.0)
-        into = sane[good]
-        states[into], covariances[into], chi2[into] = better[good], cov[good], new[good]
-    return states, covariances, chi2, weight > 0.0
-
-
-def _relative_error(state, covariance):
-    """One-sigma error of 1/a relative to 1/r: small when the arc tells the energy."""
-    mu = fit.GM
-    r = np.linalg.norm(state[:3])
-    gradient = np.r_[2.0 * state[:3] / r**3, 2.0 * state[3:] / mu]
-    variance = gradient @ covariance @ gradient
-    return np.sqrt(variance) * r if variance >= 0.0 else np.inf
-
-
-def _describe(linkages, link_id, groups, solution, context):
-    """Table of elements, brightness, class and quality; one row per linkage."""
-    (states, covariances, chi2, bounded), (obs, options) = solution, context
-    epoch = float(linkages["epochMjdTdb"][0])
-    elements = conics.states_to_elements(states, epoch)
-    n = len(link_id)
-    count = np.array([len(g) for g in groups])
-    h, h_err = np.full(n, 99.0), np.full(n, np.nan)
-    arc, nights = np.empty(n), np.empty(n, dtype=int)
-    for k, g in enumerate(groups):
-        part = tables.take(linkages, g)
-        arc[k] = np.ptp(part["midpointMjdTai"])
-        nights[k] = part["nNights"][0]
-        h[k], h_err[k] = absolute_magnitude(states[k], epoch, part, obs[g], options["slope_g"])
-    rms = np.sqrt(chi2 / (2 * count)) * _typical_error(linkages, groups)
-    classes = np.array([orbit_class(*row[:3]) for row in elements], dtype=object)
-    sane = _sane(states, elements)
-    fit_ok = chi2 < 4.0 * np.maximum(2 * count - 6, 4)
-    quality = np.where(sane & fit_ok, np.where(bounded, "bounded", "good"), "poor").astype(object)
-    return {
-        "linkageId": link_id, "firstDiaSourceId": link_id, "epochMjdTdb": np.full(n, epoch),
-        **{c: states[:, k] for k, c in enumerate(STATE)},
-        **{c: covariances[:, i, j] for c, (i, j) in zip(COVARIANCE, UPPER, strict=True)},
-        **{c: elements[:, k] for k, c in enumerate(ELEMENTS)},
-        "H": h, "HErr": h_err, "G": np.full(n, options["slope_g"]),
-        "nObs": count, "nNights": nights, "arc": arc, "rms": rms, "chi2": chi2,
-        "orbitClass": classes, "neoScore": neo_score(elements, covariances, states),
-        "quality": quality,
-    }  # fmt: skip
-
-
-def _typical_error(linkages, groups):
-    """Error of one coordinate [arcsec], averaged over each group."""
-    east = linkages["raErr"] * np.cos(np.deg2rad(linkages["dec"]))
-    square = 0.5 * (east.astype(float) ** 2 + linkages["decErr"].astype(float) ** 2)
-    return np.array([3600.0 * np.sqrt(square[g].mean()) for g in groups])
-
-
-def _sane(states, elements):
-    """Is it an orbit that can be? Short arcs fit many that cannot (judge by this, not by a flag).
-
-    Bound orbits with a between 0.5 and 2000 au and a perihelion outside the Sun; unbound ones
-    only if they are clearly so and not absurdly fast.
-    """
-    q, e = elements[:, 0], elements[:, 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        a = q / (1.0 - e)
-    bound = (e < 1.0) & (a > 0.5) & (a < 2000.0) & (q > 0.05)
-    speed = np.linalg.norm(states[:, 3:], axis=1)
-    escape = np.sqrt(2.0 * fit.GM / np.linalg.norm(states[:, :3], axis=1))
-    return bound | ((e >= 1.0) & (e < 20.0) & (q > 0.05) & (speed < 3.0 * escape))
-
-
-def absolute_magnitude(state, epoch, part, obs, slope):
-    """H and its error from the magnitudes of a linkage, with mean asteroid colours.
-
-    Parameters
-    ----------
-    state : ndarray, shape (6,)
-    epoch : float
-    part : table
-        Detections with mag, magErr, band.
-    obs : ndarray, shape (n, WIDTH)
-        Their observation blocks.
-    slope : float
-        G.
-
-    Returns
-    -------
-    h, error : float
-        (99, NaN) when no detection has a magnitude. The rotational light curve, not the
-        photometric error, limits H: a floor of 0.1 mag per detection stands for it.
-    """
-    mag, error = part["mag"].astype(float), part["magErr"].astype(float)
-    good = np.flatnonzero(np.isfinite(mag))
-    if not len(good):
-        return 99.0, np.nan
-    topo = np.array([fit.place_seen(state, epoch, obs[k])[:3] for k in good])
-    helio = topo + obs[good, fit.OX : fit.OX + 3]
-    r, delta = np.linalg.norm(helio, axis=1), np.linalg.norm(topo, axis=1)
-    shift = ephemeris.magnitude_hg(0.0, slope, r, delta, ephemeris.phase_angle(helio, topo))
-    colour = np.array([conics.V_MINUS_BAND.get(str(b), 0.0) for b in part["band"][good]])
-    weight = 1.0 / (0.1**2 + np.where(np.isfinite(error[good]), error[good], 0.1) ** 2)
-    mean = float(np.average(mag[good] + colour - shift, weights=weight))
-    return mean, float(1.0 / np.sqrt(np.sum(weight)))
-
-
-def orbit_class(q, e, incl) -> str:
-    """Dynamical class of an orbit, by the usual borders."""
-    if e >= 1.0:
-        return "hyperbolic"
-    a = q / (1.0 - e)
-    if q < 1.3:
-        return "NEO"
-    if q < 1.67:
-        return "Mars-crosser"
-    if a < 2.0 and e < 0.18 and incl > 15.0:
-        return "Hungaria"
-    if a < 3.8:
-        return "MBA"
-    if a < 4.6:
-        return "Hilda"
-    if a < 5.5 and e < 0.3:
-        return "Trojan"
-    if a < 5.5:
-        return "Jupiter-family"
-    return "Centaur" if a < 30.1 else "TNO"
-
-
-def neo_score(elements, covariances, states):
-    """Probability (0 to 100) of q < 1.3 au under the covariance of the fit.
-
-    Draws of a fixed generator: the figure is the same in every run.
-    """
-    draws = np.random.default_rng(1301).normal(size=(64, 6))
-    out = np.full(len(elements), np.nan)
-    for k in range(len(elements)):
-        values, vectors = np.linalg.eigh(np.nan_to_num(covariances[k]))
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        cloud = states[k] + draws @ root.T
-        q = conics.states_to_elements(cloud, 0.0)[:, 0]
-        out[k] = 100.0 * np.mean(q < 1.3)
-    return out
 
 
 def identify(linkages, fitted, before, options):

@@ -18,10 +18,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from alertprod.core import ephemeris, nbody, observer, orbits, tables
+from alertprod.daymops.fitting import STATE, full_covariance
 
 log = logging.getLogger(__name__)
 
-STATE = ("x", "y", "z", "vx", "vy", "vz")
 ARCSEC = np.pi / 648000.0
 
 
@@ -71,8 +71,6 @@ class Orbits:
     """Orbits with their states carried to the night at hand."""
 
     def __init__(self, table) -> None:
-        from alertprod.daymops.discoveries import full_covariance
-
         self.table = table
         self.start = np.stack([table[name] for name in STATE], axis=-1)
         self.epoch = np.asarray(table["epochMjdTdb"], float)

@@ -5,7 +5,7 @@ import pytest
 
 from alertprod.core import orbits as conics
 from alertprod.core import tables
-from alertprod.daymops import discoveries, fit_orbits
+from alertprod.daymops import describe, fit_orbits, fitting
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +16,13 @@ def found(linkages):
 def test_orbits_are_those_of_the_truth(moving_sky, small_sky, linkages, found):
     owner = dict(zip(small_sky.detections["diaSourceId"].tolist(), small_sky.truth, strict=True))
     of = np.array([owner[i] for i in found["firstDiaSourceId"].tolist()])
-    states = np.stack([found[c] for c in discoveries.STATE], axis=-1)
+    states = np.stack([found[c] for c in fitting.STATE], axis=-1)
     # carry the truth to the epoch of the fits by two-body motion: days only, far from the Earth
     from alertprod.core import kepler
 
     truth = kepler.propagate(small_sky.states[of], found["epochMjdTdb"] - small_sky.epoch)
     covariance = np.zeros((len(of), 6, 6))
-    for name, (i, j) in zip(discoveries.COVARIANCE, discoveries.UPPER, strict=True):
+    for name, (i, j) in zip(fitting.COVARIANCE, fitting.UPPER, strict=True):
         covariance[:, i, j] = covariance[:, j, i] = found[name]
     good = found["quality"] == "good"
     delta = (states - truth)[good]
@@ -72,7 +72,7 @@ def test_absurd_orbits_are_not_called_good():
                   [1.3, 6.1, 175, 0, 0, 6e4], [0.3, 0.2, 5, 0, 0, 6e4]]), 6e4,
     )  # fmt: skip
     elements = conics.states_to_elements(states, 6e4)
-    assert discoveries._sane(states, elements).tolist() == [True, False, False, True, False]
+    assert fitting.is_sane(states, elements).tolist() == [True, False, False, True, False]
 
 
 def test_absolute_magnitude_undoes_the_distances(linkages, found):
@@ -81,7 +81,7 @@ def test_absolute_magnitude_undoes_the_distances(linkages, found):
 
     row = int(np.flatnonzero(found["orbitClass"] == "MBA")[0])
     part = tables.take(linkages, linkages["linkageId"] == found["linkageId"][row])
-    state = np.array([[found[c][row] for c in discoveries.STATE]])
+    state = np.array([[found[c][row] for c in fitting.STATE]])
     values = []
     for t, mag in zip(part["midpointMjdTai"], part["mag"], strict=True):
         helio, topo = ephemeris.topocentric(state, found["epochMjdTdb"][row : row + 1], t, "X05")
@@ -101,4 +101,4 @@ CLASSES = [
 
 @pytest.mark.parametrize(("q", "e", "incl", "name"), CLASSES)
 def test_classes(q, e, incl, name):
-    assert discoveries.orbit_class(q, e, incl) == name
+    assert describe.orbit_class(q, e, incl) == name
