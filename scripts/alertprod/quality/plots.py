@@ -32,7 +32,7 @@ PANELS = (
 )
 
 
-def _figure(*args, **options):
+def new_figure(*args, **options):
     """Make a figure without pyplot, which would want a display and remember everything."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +42,8 @@ def _figure(*args, **options):
     return figure
 
 
-def _save(figure, path: str | Path) -> None:
+def save_figure(figure, path: str | Path) -> None:
+    """Write a figure as PNG, with the folder where it goes."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
@@ -57,7 +58,7 @@ def plot_conditions(summary: dict[str, Any], path: str | Path) -> None:
     path : path
         PNG file.
     """
-    figure = _figure(figsize=(10, 7.5), layout="constrained")
+    figure = new_figure(figsize=(10, 7.5), layout="constrained")
     axes = figure.subplots(3, 2, sharex=True).ravel()
     visits = summary["visits"]
     day = np.floor(min((v["midpointMjdTai"] for v in visits), default=0.0))
@@ -79,7 +80,7 @@ def plot_conditions(summary: dict[str, Any], path: str | Path) -> None:
     handles, labels = axes[-2].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), title="band")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_stamps(alerts: list[dict[str, Any]], path: str | Path) -> None:
@@ -97,7 +98,7 @@ def plot_stamps(alerts: list[dict[str, Any]], path: str | Path) -> None:
     """
     columns = 3 if len(alerts) > 6 else 2 if len(alerts) > 3 else 1
     rows = max(1, -(-len(alerts) // columns))
-    figure = _figure(figsize=(4.2 * columns, 1.75 * rows), layout="constrained")
+    figure = new_figure(figsize=(4.2 * columns, 1.75 * rows), layout="constrained")
     axes = figure.subplots(rows, 3 * columns, squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
@@ -106,7 +107,7 @@ def plot_stamps(alerts: list[dict[str, Any]], path: str | Path) -> None:
     for number, alert in enumerate(alerts):
         row, column = divmod(number, columns)
         _triplet(axes[row, 3 * column : 3 * column + 3], alert)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _triplet(axes, alert: dict[str, Any]) -> None:

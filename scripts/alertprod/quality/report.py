@@ -1,4 +1,4 @@
-"""The report page of a night: one HTML file that holds its own pictures."""
+"""Pages of a night: HTML files that hold their own pictures."""
 
 import base64
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from alertprod.core.files import write_bytes
 from alertprod.quality.text import COLUMNS, outlier_text
 
-PAGE = Path(__file__).parents[3] / "workflow" / "report" / "night.html.jinja"
+TEMPLATES = Path(__file__).parents[3] / "workflow" / "report"
 
 
 def write_report(
@@ -28,20 +28,26 @@ def write_report(
     pictures : dict
         Title -> PNG file, put into the page itself.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["figure"] = figure
-    template = environment.from_string(PAGE.read_text(encoding="utf-8"))
-    text = template.render(
+    render(
+        "night.html.jinja",
+        path,
         summary=summary,
         alerts=[{k: v for k, v in alert.items() if not hasattr(v, "shape")} for alert in alerts],
         durations=durations,
         columns=COLUMNS,
         outlier_text=outlier_text,
-        pictures={title: _embedded(picture) for title, picture in pictures.items()},
+        pictures={title: embedded(picture) for title, picture in pictures.items()},
     )
-    write_bytes(path, text.encode())
+
+
+def render(template: str, path: str | Path, **facts: Any) -> None:
+    """Fill a template of ``workflow/report`` and write the page."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["figure"] = figure
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    write_bytes(path, environment.from_string(text).render(**facts).encode())
 
 
 def figure(value, form: str = ".4g") -> str:
@@ -49,5 +55,6 @@ def figure(value, form: str = ".4g") -> str:
     return "–" if value is None else f"{value:{form}}"
 
 
-def _embedded(path: str | Path) -> str:
+def embedded(path: str | Path) -> str:
+    """Return a PNG as an address that a page can hold."""
     return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
