@@ -172,3 +172,98 @@ def config(root):
 def night(tmp_path, config):
     """An empty night."""
     return Night(tmp_path, config)
+
+
+class FoundNights:
+    """Three nights at whose end DayMOPS has found some objects; their orbits are true.
+
+    A detection lies `OFFSET` arcsec from where its object is. What the last night attributed has
+    other residuals in the product, `WRITTEN`, so that it shows where a figure comes from.
+    """
+
+    NIGHTS = (20261009, 20261010, 20261011)
+    STATE = np.array([2.0, 1.5, 0.5, -0.006, 0.007, 0.002])
+    OFFSET, WRITTEN = (0.3, -0.2), (0.01, -0.02)
+    SITE = "X05"
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def orbits(self, status, score):
+        """Return orbits of one object each."""
+        n = len(status)
+        text = {"orbitClass": "MBA", "quality": "good"}
+        table = full(
+            "orbits",
+            designation=np.array([f"A1ap{k:04d}" for k in range(n)], dtype=object),
+            ssObjectId=100 + np.arange(n), linkageId=500 + np.arange(n),
+            status=np.array(status, dtype=object), neoScore=np.array(score),
+            epochMjdTdb=np.full(n, 61323.0), q=np.full(n, 2.0), e=np.full(n, 0.1),
+            H=np.full(n, 18.0), G=np.full(n, 0.15), nObs=np.full(n, 6),
+            **{name: np.full(n, value, dtype=object) for name, value in text.items()},
+        )  # fmt: skip
+        for k, name in enumerate(("x", "y", "z", "vx", "vy", "vz")):
+            table[name] = self.STATE[k] + (k == 0) * 0.01 * np.arange(n)
+        return tables.conform(table, "orbits")
+
+    def detections(self, orbits, night):
+        """Return two detections of each object in a night."""
+        from alertprod.core import ephemeris, nbody, observer
+        from alertprod.core.orbits import directions
+
+        state = np.stack([orbits[c] for c in ("x", "y", "z", "vx", "vy", "vz")], axis=-1)
+        parts, n = [], tables.n_rows(orbits)
+        for sequence, time in enumerate((61322.1, 61322.12)):
+            time += self.NIGHTS.index(night)
+            tdb = float(observer.tai_to_tdb(time))
+            moved = nbody.propagate(state, orbits["epochMjdTdb"], tdb)
+            _, topo = ephemeris.topocentric(moved, np.full(n, tdb), time, self.SITE)
+            ra, dec = directions(topo[:, :3])
+            east, north = np.array(self.OFFSET) / 3600.0
+            parts.append(
+                {
+                    "designation": orbits["designation"], "ssObjectId": orbits["ssObjectId"],
+                    "how": np.full(n, "linked", dtype=object),
+                    "diaSourceId": night * 1000 + 100 * sequence + np.arange(n),
+                    "visit": np.full(n, night * 100_000 + sequence),
+                    "detector": np.zeros(n, int), "midpointMjdTai": np.full(n, time),
+                    "ra": ra + east / np.cos(np.deg2rad(dec)), "dec": dec + north,
+                    "raErr": np.full(n, 3e-5), "decErr": np.full(n, 3e-5),
+                    "mag": np.full(n, 21.0), "magErr": np.full(n, 0.1),
+                    "band": np.full(n, "gr"[sequence], dtype=object),
+                    "resRa": np.full(n, self.WRITTEN[0]), "resDec": np.full(n, self.WRITTEN[1]),
+                }
+            )  # fmt: skip
+        return tables.conform(tables.stack(parts), "attributed")
+
+    def write(self, status=("new", "updated", "new"), score=(5.0, 90.0, 60.0)):
+        """Write the files of DayMOPS; return what `show_asteroids` takes as products."""
+        orbits = self.orbits(status, score)
+        folder = self.root / str(self.NIGHTS[-1])
+        paths = {"attributed": []}
+        for night in self.NIGHTS:
+            path = self.root / str(night) / "attributed.parquet"
+            tables.write_table(path, self.detections(orbits, night), "attributed")
+            paths["attributed"].append(str(path))
+        seen = self.detections(orbits, self.NIGHTS[-1])
+        n = len(status)
+        track = {"trackletId": np.tile(np.arange(n), 2) + 1}
+        shared = {name: seen[name] for name in ("diaSourceId", "visit", "ra", "dec", "band")}
+        rates = {"rateRa": np.full(2 * n, 0.1), "rateDec": np.full(2 * n, -0.1)}
+        links = {"linkageId": np.tile(orbits["linkageId"], 2)}
+        products = {
+            "tracklets": full("tracklets", **track, **shared, **rates),
+            "linkages": full("linkages", **links, **track, **shared),
+            "sightings": tables.empty("sightings"),
+            "orbits": orbits,
+        }
+        for name, table in products.items():
+            paths[name] = str(folder / f"{name}.parquet")
+            tables.write_table(paths[name], table, name)
+        return paths
+
+
+@pytest.fixture
+def found(tmp_path):
+    """A results directory for nights with found objects."""
+    return FoundNights(tmp_path)
