@@ -31,6 +31,7 @@ def test_a_night_runs_one_job_per_detector_and_visit(survey):
     assert counts["build_template"] == 1
     assert all(counts[rule] == 6 for rule in FOLD)
     assert counts["summarize_night"] == counts["report_discoveries"] == 2
+    assert counts["show_asteroids"] == 2
     assert not {"remove_signature", "warp_visit", "measure_sources"} & set(counts)
 
 
@@ -49,6 +50,12 @@ def test_steps_are_single_jobs_for_debugging(survey):
 def test_lint_has_nothing_to_say(survey):
     done = survey.snakemake("--lint")
     assert done.returncode == 0, done.stdout
+
+
+def test_without_daymops_there_are_no_asteroids_to_show(survey):
+    survey.config["daymops"] = {"enabled": False}
+    survey.write()
+    assert not {"make_tracklets", "fit_orbits", "show_asteroids"} & set(survey.plan())
 
 
 def test_first_night_is_planned_alone(survey):

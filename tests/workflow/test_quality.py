@@ -1,4 +1,4 @@
-"""The rule that summarises a night, and Snakemake's own report of it, on a night without pixels."""
+"""The rules that show a night, and Snakemake's own report of it, on a night without pixels."""
 
 import json
 
@@ -38,7 +38,7 @@ def measured(survey):
         (home / visit / "alerts").mkdir(parents=True)
         (home / visit / "metrics.json").write_text(json.dumps(metrics(int(visit))))
         tables.write_table(home / visit / "association.parquet", {}, "association")
-    for name in ("tracklets", "linkages", "orbits"):
+    for name in ("tracklets", "linkages", "orbits", "sightings", "attributed"):
         tables.write_table(home / f"{name}.parquet", {}, name)
     return survey
 
@@ -56,3 +56,25 @@ def test_night_is_summarised_and_the_page_goes_into_the_report(measured):
     done = measured.snakemake("--report", "report.html", *only, target)
     assert done.returncode == 0, done.stdout
     assert NIGHT in (measured.folder / "report.html").read_text()
+
+
+def test_moving_objects_of_a_night_are_shown_and_the_page_goes_into_the_report(measured):
+    target = f"results/{NIGHT}/report/asteroids.html"
+    only = ("--allowed-rules", "show_asteroids", "--")
+    done = measured.snakemake(*only, target)
+    assert done.returncode == 0, done.stdout
+    page = (measured.folder / target).read_text(encoding="utf-8")
+    assert "No object was found or seen again in this night." in page
+    assert (measured.folder / f"results/{NIGHT}/report/tracklets.png").exists()
+    done = measured.snakemake("--report", "report.html", *only, target)
+    assert done.returncode == 0, done.stdout
+    assert "asteroids.html" in (measured.folder / "report.html").read_text()
+
+
+def test_earlier_nights_are_asked_for_tables_and_not_for_stamps(measured):
+    """Their alerts may have been archived since."""
+    target = "results/20261010/report/asteroids.html"
+    done = measured.snakemake("-n", "--", target)
+    assert done.returncode == 0, done.stdout
+    job = done.stdout.split("rule show_asteroids:")[1].split("output:")[0]
+    assert f"results/{NIGHT}/attributed.parquet" in job and f"results/{NIGHT}/20" not in job

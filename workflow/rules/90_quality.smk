@@ -5,6 +5,7 @@ IN   all products of a visit; the metrics of a night's visits, its tracklets and
 OUT  <results>/{night}/{visit}/metrics.json
      <results>/{night}/  summary.json  summary.txt (printed at the end of a run)
      <results>/{night}/report/  index.html  conditions.png  stamps.png
+                                asteroids.html  tracklets.png  asteroids/{designation}.png
 """
 
 
@@ -54,7 +55,7 @@ rule summarize_night:
             f"{NIGHT}/report/index.html",
             caption="../report/night.rst",
             category="Nights",
-            labels={"night": "{night}"},
+            labels={"night": "{night}", "page": "summary"},
         ),
     log:
         "<logs>/{night}/summarize_night.log",
@@ -66,3 +67,36 @@ rule summarize_night:
         **settings("quality"),
     script:
         "../../scripts/summarize_night.py"
+
+
+rule show_asteroids:
+    """Show the moving objects of a night: map, orbits, and a picture of each."""
+    input:
+        camera=CAMERA,
+        tracklets=f"{NIGHT}/tracklets.parquet",
+        linkages=f"{NIGHT}/linkages.parquet",
+        sightings=f"{NIGHT}/sightings.parquet",
+        orbits=f"{NIGHT}/orbits.parquet",
+        attributed=window("attributed.parquet"),
+        # for their stamps; those of earlier nights are taken where they are
+        alerts=night_inputs("alerts"),
+    output:
+        page=report(
+            f"{NIGHT}/report/asteroids.html",
+            caption="../report/asteroids.rst",
+            category="Nights",
+            labels={"night": "{night}", "page": "asteroids"},
+        ),
+        map=f"{NIGHT}/report/tracklets.png",
+        objects=directory(f"{NIGHT}/report/asteroids"),
+    log:
+        "<logs>/{night}/show_asteroids.log",
+    benchmark:
+        "<benchmarks>/{night}/show_asteroids.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        **settings("quality"),
+        visits=visit_places,
+    script:
+        "../../scripts/show_asteroids.py"

@@ -212,6 +212,12 @@ def pointings(wildcards):
     return {"visits": [{name: row[name] for name in names} for row in rows]}
 
 
+def visit_places(wildcards):
+    """Return where the camera pointed in a night, as a parameter."""
+    rows = [SHEET.visits[visit] for visit in SHEET.of_night(wildcards.night)]
+    return [{name: row[name] for name in ("ra", "dec", "rotation")} for row in rows]
+
+
 def fold_settings():
     """Return where the fold keeps its database and how it tells time."""
     names = ("instrument", "clock")
@@ -358,7 +364,7 @@ def selected_nights(name):
 
 
 def everything(wildcards):
-    """Return what a run is for: published visits, metrics, discoveries, summaries, databases."""
+    """Return what a run is for: published visits, metrics, discoveries, pages, databases."""
     wanted = [apdb_file()] if SHEET.targets else []
     if SHEET.nights and config["daymops"]["enabled"]:
         wanted.append(MOVING_OBJECTS)
@@ -369,4 +375,5 @@ def everything(wildcards):
         wanted.append(f"<results>/{night}/summary.json")
         if config["daymops"]["enabled"]:
             wanted.append(f"<results>/{night}/discoveries.psv")
+            wanted.append(f"<results>/{night}/report/asteroids.html")
     return wanted
