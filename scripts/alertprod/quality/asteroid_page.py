@@ -61,10 +61,7 @@ def show_asteroids(
     chosen = take(listed, slice(config["asteroids_shown"]))
     shown = stories(chosen, rows[: n_rows(chosen)], detections, camera.obscode)
 
-    # tonight's orbits also claim sources of earlier nights, which lie elsewhere on the sky
-    mine = tonight["visit"] // 100_000 == int(night)
-    known = ~np.isin(tables["sightings"]["ssObjectId"], tables["orbits"]["ssObjectId"])
-    marks = {"found": take(tonight, mine), "known": take(tables["sightings"], known)}
+    marks = _marks(tables, tonight, int(night))
     borders = [outline(camera, visit) for visit in visits]
     plot_map(tables["tracklets"], linked_of(tables), marks, borders, outputs["map"])
     pictures = _draw(shown, root, outputs["objects"])
@@ -78,6 +75,15 @@ def show_asteroids(
         pictures={name: embedded(path) for name, path in pictures.items()},
         number=n_rows(objects),
     )
+
+
+def _marks(tables: dict[str, Table], tonight: Table, night: int) -> dict[str, Table]:
+    """Return tonight's detections of found and of catalogued objects."""
+    own, sightings = tables["orbits"]["ssObjectId"], tables["sightings"]
+    # tonight's orbits also claim sources of earlier nights, which lie elsewhere on the sky
+    here = (tonight["visit"] // 100_000 == night) & np.isin(tonight["ssObjectId"], own)
+    known = ~np.isin(sightings["ssObjectId"], own)
+    return {"found": take(tonight, here), "known": take(sightings, known)}
 
 
 def linked_of(tables: dict[str, Table]) -> np.ndarray:

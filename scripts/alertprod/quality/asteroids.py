@@ -10,7 +10,7 @@ from alertprod.core.errors import Rejected
 from alertprod.core.tables import Table, empty, n_rows, read_table, sort_by, stack, take
 from alertprod.quality.tracks import against_mean_motion, residuals, trace
 
-HOW = ("linked", "precovered", "recovered", "predicted")
+HOW = ("linked", "precovered", "recovered", "predicted", "identified")
 #: New objects first, then those that got a better orbit, then those that were merely seen.
 RANK = {"new": 0, "updated": 1, "kept": 2}
 
@@ -122,8 +122,9 @@ def stories(
     result = []
     for k, rows, track in zip(shown, rows_of, tracks, strict=True):
         east, north = residuals(rows, track)
-        rows["resRa"] = np.where(rows["tonight"], rows["resRa"], east)
-        rows["resDec"] = np.where(rows["tonight"], rows["resDec"], north)
+        written = rows["tonight"] & np.isfinite(rows["resRa"])
+        rows["resRa"] = np.where(written, rows["resRa"], east)
+        rows["resDec"] = np.where(written, rows["resDec"], north)
         relative = against_mean_motion(rows, track)
         result.append({"facts": facts[k], "rows": rows, "track": track, "relative": relative})
     return result

@@ -55,8 +55,8 @@ def plot_map(
     linked : ndarray
         trackletId of those that a linkage holds.
     marks : dict
-        ``found`` and ``known``: single detections (``ra``, ``dec``; ``designation`` of found ones)
-        of our own objects and of catalogued ones.
+        ``found`` and ``known``: detections (``ra``, ``dec``, ``designation``) of our own objects
+        and of catalogued ones.
     borders : list of (ra, dec)
         Outlines of the visits, from `outline`.
     path : path
@@ -161,8 +161,7 @@ def _draw_marks(axis, projection, marks: dict[str, Table]) -> None:
             x, y, marker, mfc="none", mec=colour, mew=1.3, ms=7, zorder=4,
             label=f"detection of a {words} ({n_rows(table)})",
         )  # fmt: skip
-        names = table.get("designation", np.empty(0, dtype=object)).astype(str)
-        unique, first = np.unique(names, return_index=True)
+        unique, first = np.unique(table["designation"].astype(str), return_index=True)
         if len(unique) <= MOST_NAMES:
             for text, k in zip(unique, first, strict=True):
                 axis.annotate(

@@ -11,6 +11,7 @@ from alertprod.quality.plots import COLOURS, MARKERS, new_figure, save_figure
 
 MOST_STAMPS = 12
 MOST_STRETCH = 3.0
+UNITS = ((1.0, "arcsec"), (60.0, "arcmin"), (3600.0, "deg"))
 WIDTH = 10.5
 
 
@@ -91,14 +92,14 @@ def _style(band: str, linked: bool) -> dict[str, Any]:
 
 
 def _path(axis, story: dict[str, Any]) -> None:
-    rows, relative = story["rows"], story["relative"]
+    rows, (relative, unit) = story["rows"], _in_handy_units(story["relative"])
     axis.plot(relative["east"], relative["north"], color="0.55", lw=1.0, zorder=1)
     for band, linked, mine in _groups(rows):
         axis.plot(relative["rowEast"][mine], relative["rowNorth"][mine], **_style(band, linked))
     _nights(axis, rows, relative)
     _limits(axis, relative)
-    axis.set_xlabel("east of the mean motion [arcsec]")
-    axis.set_ylabel("north of it [arcsec]")
+    axis.set_xlabel(f"east of the mean motion [{unit}]")
+    axis.set_ylabel(f"north of it [{unit}]")
     axis.set_title(
         f"path less {relative['rate']:.3g}°/d towards {relative['angle']:.0f}° (N through E)",
         fontsize=9,
@@ -107,11 +108,20 @@ def _path(axis, story: dict[str, Any]) -> None:
     _legend(axis, rows)
 
 
+def _in_handy_units(relative: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the path in arcsec, arcmin or degrees, whatever gives small figures."""
+    extent = max(np.ptp(relative["east"]), np.ptp(relative["north"]))
+    scale, unit = next((u for u in UNITS if extent < 600.0 * u[0]), UNITS[-1])
+    names = ("east", "north", "rowEast", "rowNorth")
+    return relative | {name: relative[name] / scale for name in names}, unit
+
+
 def _limits(axis, relative: dict[str, Any]) -> None:
     """Fit the axes to the path; one is stretched at most so much that shapes can be told."""
     spans = [
-        (np.append(relative[a], relative[b]).min(), np.append(relative[a], relative[b]).max())
+        (np.nanmin(both), np.nanmax(both))
         for a, b in (("east", "rowEast"), ("north", "rowNorth"))
+        for both in [np.append(relative[a], relative[b])]
     ]
     half = np.array([0.6 * (high - low) for low, high in spans])
     half = np.maximum(half, max(half.max() / MOST_STRETCH, 1e-3))
@@ -121,11 +131,13 @@ def _limits(axis, relative: dict[str, Any]) -> None:
 
 
 def _nights(axis, rows: Table, relative: dict[str, Any]) -> None:
-    """Write the month and day of each night beside its first detection."""
+    """Write month and day of some nights beside their first detections."""
     near = 0.08 * max(np.ptp(relative["east"]), np.ptp(relative["north"]))
     places: list[tuple[np.ndarray, list[str]]] = []
     _, first = np.unique(rows["visit"] // 100_000, return_index=True)
-    for k in first:
+    first = first[np.isfinite(relative["rowEast"][first])]
+    few = first if len(first) < 5 else first[[0, len(first) // 2, -1]]
+    for k in few:
         place = np.array([relative["rowEast"][k], relative["rowNorth"][k]])
         name = date_of(int(rows["visit"][k]) // 100_000)
         same = [names for other, names in places if np.hypot(*(place - other)) < near]
@@ -134,9 +146,8 @@ def _nights(axis, rows: Table, relative: dict[str, Any]) -> None:
         else:
             places.append((place, [name]))
     for place, names in places:
-        text = ", ".join(names if len(names) < 4 else [names[0], "...", names[-1]])
         axis.annotate(
-            text, place, (0, 9), textcoords="offset points", fontsize=8, ha="center",
+            ", ".join(names), place, (0, 9), textcoords="offset points", fontsize=8, ha="center",
             bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.5}, zorder=2,
         )  # fmt: skip
 

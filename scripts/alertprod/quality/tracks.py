@@ -15,6 +15,7 @@ STATE = ("x", "y", "z", "vx", "vy", "vz")
 STEP_D = 1.0 / 48.0  # fine enough for the loops that the Earth's turning puts into a track
 MARGIN_D = 0.1  # at least so much track is shown beyond the detections
 MARGIN = 0.04  # and this part of the arc
+FLAT = 0.5  # cosine of the distance up to which a plane stands for the sky
 
 
 def trace(table: Table, detections: list[Table], obscode: str) -> list[dict[str, Any]]:
@@ -100,16 +101,19 @@ def against_mean_motion(rows: Table, track: dict[str, Any]) -> dict[str, Any]:
     -------
     dict
         ``east``, ``north`` of the track, ``rowEast``, ``rowNorth`` of the detections [arcsec], in
-        the plane that touches the sky at the middle detection; ``rate`` [deg/d] and ``angle``
-        [deg, from north through east] of the motion that was taken out.
+        the plane that touches the sky at the middle detection (up to 60 degrees from it; the track
+        ends there, detections beyond are NaN); ``rate`` [deg/d] and ``angle`` [deg, from north
+        through east] of the motion that was taken out.
     """
     middle = np.argsort(rows["midpointMjdTai"], kind="stable")[len(rows["ra"]) // 2]
     ra, dec = float(rows["ra"][middle]), float(rows["dec"][middle])
-    path = np.stack(ephemeris.tangent_offsets(ra, dec, track["topo"]))
-    seen = np.stack(
-        ephemeris.tangent_offsets(ra, dec, orbits.unit_vectors(rows["ra"], rows["dec"]))
-    )
-    time, when = (t - rows["midpointMjdTai"][middle] for t in (track["time"], _times(rows)))
+    centre, sky = orbits.unit_vectors(ra, dec), orbits.unit_vectors(rows["ra"], rows["dec"])
+    flat = track["topo"] @ centre > FLAT * np.linalg.norm(track["topo"], axis=1)
+    path = np.stack(ephemeris.tangent_offsets(ra, dec, track["topo"][flat]))
+    seen = np.stack(ephemeris.tangent_offsets(ra, dec, sky))
+    seen[:, sky @ centre <= FLAT] = np.nan
+    epoch = rows["midpointMjdTai"][middle]
+    time, when = track["time"][flat] - epoch, rows["midpointMjdTai"] - epoch
     slope, zero = np.polyfit(time, path.T, 1)
     path, seen = path - np.outer(slope, time), seen - np.outer(slope, when)
     path, seen = path - zero[:, None], seen - zero[:, None]
@@ -118,7 +122,3 @@ def against_mean_motion(rows: Table, track: dict[str, Any]) -> dict[str, Any]:
         "rate": float(np.hypot(*slope)) / 3600.0,
         "angle": float(np.rad2deg(np.arctan2(*slope))) % 360.0,
     }  # fmt: skip
-
-
-def _times(rows: Table) -> np.ndarray:
-    return np.asarray(rows["midpointMjdTai"], float)

@@ -64,7 +64,7 @@ def test_new_objects_come_first_then_the_likely_near_earth_ones(found, show):
 def test_table_counts_how_detections_came(found, show):
     row = show(found.write()).split("A1ap0002</a>")[1].split("</tr>")[0]
     cells = [cell.split("<")[0] for cell in row.split(">") if cell.split("<")[0].strip()]
-    assert cells[-5:] == ["6", "0", "0", "0", "2"]  # all linked, two of them tonight
+    assert cells[-6:] == ["6", "0", "0", "0", "0", "2"]  # all linked, two of them tonight
     assert "2.222" in cells  # a = q / (1 - e)
 
 
@@ -98,6 +98,16 @@ def test_object_that_nothing_happened_to_is_left_out(found, show):
     page = show(products)
     assert "1 object found so far: 0 new tonight" in page
     assert "A1ap0000" not in page
+
+
+def test_catalogued_object_beside_its_predicted_place_is_none_of_ours(found, show):
+    products = found.write(status=("new",), score=(0.0,))
+    tonight = tables.read_table(products["attributed"][-1])
+    tonight["ssObjectId"][:], tonight["how"][:] = 9, "identified"
+    tonight["designation"][:], tonight["resRa"][:] = "2020 AB1", np.nan
+    tables.write_table(products["attributed"][-1], tonight, "attributed")
+    page = show(products)
+    assert headings(page) == ["A1ap0000"] and "2020 AB1" not in page
 
 
 def test_object_that_was_seen_again_is_shown(found, show):

@@ -5,15 +5,16 @@ import pytest
 
 from alertprod.core import tables
 from alertprod.core.orbits import unit_vectors
-from alertprod.daymops import precovery
+from alertprod.daymops.attribution import attributed
 from alertprod.quality.tracks import against_mean_motion, residuals, trace
 
 
 def test_residuals_are_what_daymops_makes_of_the_same_orbit_and_sources(found):
     orbits = found.orbits(("kept",) * 2, (0.0,) * 2)
     seen = tables.stack([found.detections(orbits, night) for night in found.NIGHTS])
-    sightings = {k: seen[k] for k in seen if k not in ("designation", "how", "resRa", "resDec")}
-    written = precovery.attributed(orbits, None, sightings, set(), {"obscode": found.SITE})
+    sightings = {k: seen[k] for k in seen if k not in ("how", "resRa", "resDec")}
+    sightings["isIdentified"] = np.zeros(len(seen["ra"]), dtype=bool)
+    written = attributed(orbits, None, sightings, set(), {"obscode": found.SITE})
     own = [tables.take(written, written["ssObjectId"] == i) for i in orbits["ssObjectId"]]
     for rows, track in zip(own, trace(orbits, own, found.SITE), strict=True):
         east, north = residuals(rows, track)
@@ -50,6 +51,15 @@ def test_curvature_stays():
     relative = against_mean_motion(rows, {"time": time, "topo": unit_vectors(ra, dec)})
     assert np.ptp(relative["rowNorth"]) == pytest.approx(36.0, rel=1e-3)  # 0.01 deg
     np.testing.assert_allclose(relative["rowNorth"], relative["north"], atol=1e-6)
+
+
+def test_path_that_goes_round_the_sky_is_shown_as_far_as_a_plane_goes():
+    time = np.linspace(60000.0, 60010.0, 11)
+    ra, dec = 19.0 * (time - 60005.0), np.zeros(11)
+    rows = {"midpointMjdTai": time, "ra": ra, "dec": dec}
+    relative = against_mean_motion(rows, {"time": time, "topo": unit_vectors(ra, dec)})
+    np.testing.assert_array_equal(np.isfinite(relative["rowEast"]), np.abs(ra) < 60.0)
+    assert len(relative["east"]) == 7
 
 
 def test_nothing_to_follow(found):
