@@ -2,7 +2,7 @@
 
 from alertprod import job
 from alertprod.instruments.camera import read_camera
-from alertprod.quality import show_asteroids
+from alertprod.quality.asteroid_page import show_asteroids
 
 with job.job(snakemake):
     show_asteroids(

@@ -7,7 +7,7 @@ import pytest
 
 from alertprod.core import tables
 from alertprod.instruments.camera import read_camera
-from alertprod.quality import show_asteroids
+from alertprod.quality.asteroid_page import show_asteroids
 
 VISITS = [{"ra": "38.0", "dec": "14.0", "rotation": "10.0"}]
 NAMES = ("A1ap0000", "A1ap0001", "A1ap0002")
