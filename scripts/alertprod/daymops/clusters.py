@@ -6,65 +6,87 @@ import numpy as np
 
 from alertprod.daymops import fit, heliolinc, hypotheses
 
+FLOOR = 0.3  # au: nearer to the Earth the radius of clusters does not shrink
+CROWD = 2.0  # states within reach of one, itself among them; where there are more, the floor sinks
+MOST_MEMBERS = 3_000_000  # of clusters that are held at a time
 
-def find_clusters(window, options, active) -> dict:
-    """Cluster the tracklets under every hypothesis.
+
+def find_clusters(window, options, claimed):
+    """Cluster the free tracklets under every hypothesis.
 
     Parameters
     ----------
     window : Window
     options : dict
-    active : ndarray of int
-        The tracklets that take part.
+    claimed : ndarray of bool
+        Detections that are not offered; a tracklet that holds one is left out.
 
-    Returns
-    -------
+    Yields
+    ------
     dict
-        starts, members (compressed), seeds (n, 6), spread (n,), mark (n,).
+        starts, members (compressed), seeds (n, 6), spread (n,), mark (n,). All at once as long as
+        they fit into memory. Else in several portions: what the caller claims of one is left out
+        of the next.
     """
-    first = window.obs[window.trk_det[window.trk_start[active]]]
-    last = window.obs[window.trk_det[window.trk_start[active + 1] - 1]]
-    n = len(first)
-    states = np.empty((2 * n, 7))
-    owner = np.empty(2 * n, dtype=np.int64)
-    salt = np.random.default_rng(20101).integers(1, 2**63, len(window.trk_id), dtype=np.uint64)
+    size = len(window.trk_id)
+    states, owner = np.empty((2 * size, 7)), np.empty(2 * size, dtype=np.int64)
+    salt = np.random.default_rng(20101).integers(1, 2**63, size, dtype=np.uint64)
     au_day = 86400.0 / fit.observer.AU_KM
     limits = np.array([options["excess_speed_km_s"] * au_day, options["min_distance_au"]])
     radius = options["cluster_radius_km"] / fit.observer.AU_KM
     scale = max(window.span, 1.0) / 4.0
     rules = np.array([options["min_nights"], options["max_cluster"]])
-    parts = []
-    for k, (r, rdot) in enumerate(hypotheses.grid(options["zones"])):
+    parts, active = [], None
+    for r, rdot in hypotheses.grid(options["zones"]):
+        if active is None:
+            active, first, last = _free(window, claimed)
         count = heliolinc.to_reference(first, last, r, rdot, window.epoch, limits, states, owner)
         part = _cluster(states[:count], active[owner[:count]], window, radius, scale, rules)
-        if part is not None:
-            part["mark"] = heliolinc.signatures(
-                part["starts"], part["members"], len(part["seeds"]), salt
-            )
-            parts.append(_tightest([part]))
-        if k % 16 == 15 and parts:
+        if part is None:
+            continue
+        part["mark"] = heliolinc.signatures(
+            part["starts"], part["members"], len(part["seeds"]), salt
+        )
+        parts.append(_tightest([part]))
+        full = sum(len(p["members"]) for p in parts) > MOST_MEMBERS
+        if full or len(parts) > 16:
             parts = [_tightest(parts)]
-    return _tightest(parts)
+        if full and len(parts[0]["members"]) > MOST_MEMBERS // 2:
+            yield parts[0]
+            parts, active = [], None
+    if parts:
+        yield _tightest(parts)
+
+
+def _free(window, claimed):
+    """Tracklets without a claimed detection, and their ends."""
+    taken = np.add.reduceat(claimed[window.trk_det], window.trk_start[:-1]) > 0
+    free = np.flatnonzero(~taken)
+    first = heliolinc.ends(window.obs, window.trk_det[window.trk_start[free]])
+    return free, first, heliolinc.ends(window.obs, window.trk_det[window.trk_start[free + 1] - 1])
 
 
 def _cluster(states, owner, window, radius, scale, rules):
     n = len(states)
     if n < rules[0]:
         return None
-    # cells as wide as the largest radius but a few: the most distant percentile would widen all
-    size = radius * max(float(np.quantile(states[:, 6], 0.99)), 0.3)
-    size = max(size, radius * float(states[:, 6].max()), 4e-5)
+    size = max(radius * max(float(states[:, 6].max()), FLOOR), 1e-4)
     keys = np.empty(n, dtype=np.int64)
-    heliolinc.cell_keys(states, n, size, keys)
+    heliolinc.cells(states, n, size, scale, keys)
     order = np.argsort(keys, kind="stable")
+    states, owner, keys = states[order], owner[order], keys[order]
+    reach = np.array([radius, FLOOR])
+    crowd = heliolinc.crowding(states, keys, reach, size, scale)
+    if crowd > CROWD:
+        # in four of the six dimensions states spread, in the others the hypothesis holds them
+        reach[1] *= (CROWD / crowd) ** 0.25
     room = 16 * n
     while True:
         start = np.empty(n + 2, dtype=np.int64)
         flat = np.empty(room, dtype=np.int32)
         centre, spread = np.empty(n + 1, dtype=np.int64), np.empty(n + 1)
-        count = heliolinc.neighbours(states, owner, order, keys[order], window.trk_night,
-                                     window.wanted, radius, scale,
-                                     rules, start, flat, centre, spread)  # fmt: skip
+        count = heliolinc.neighbours(states, owner, keys, window.trk_night, window.wanted, reach,
+                                     size, scale, rules, start, flat, centre, spread)  # fmt: skip
         if count >= 0:
             break
         room *= 4
@@ -82,10 +104,6 @@ def _tightest(parts):
     The hypothesis matters: it gives the starting orbit, and from a wrong one the fit creeps along
     a curved valley.
     """
-    if not parts:
-        return {"starts": np.zeros(1, np.int64), "members": np.zeros(0, np.int32),
-                "seeds": np.zeros((0, 6)), "spread": np.zeros(0),
-                "mark": np.zeros(0, np.uint64)}  # fmt: skip
     mark = np.concatenate([p["mark"] for p in parts])
     spread = np.concatenate([p["spread"] for p in parts])
     lengths = np.concatenate([np.diff(p["starts"]) for p in parts])

@@ -274,7 +274,7 @@ def _distance_error(state, covariance):
 
 
 @njit(cache=True)
-def keep(links, state, normal, chi2, use, n, night, rules, claimed, out):
+def keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out):
     """Store a grown linkage as number `links` if it is good enough.
 
     Detections of a secure one become claimed. Where the distance is badly known the error ellipse
@@ -297,8 +297,10 @@ def keep(links, state, normal, chi2, use, n, night, rules, claimed, out):
     out_cov[links] = fit.invert(normal)
     secure = chi2 < rules[6] ** 2 * (2 * n - 6) and _distance_error(state, out_cov[links]) < LINEAR
     out_stat[links, 0], out_stat[links, 1], out_stat[links, 2] = chi2, nights, secure
+    number = held[-1] = held[-1] + 1
     for k in range(n):
         out_det[out_start[links] + k] = use[k]
+        held[use[k]] = number
         if secure:
             claimed[use[k]] = True
     out_start[links + 1] = out_start[links] + n
@@ -306,7 +308,7 @@ def keep(links, state, normal, chi2, use, n, night, rules, claimed, out):
 
 
 @njit(cache=True)
-def take_up(states, starts, members, epoch, obs, night, sky, rules, claimed, out):
+def take_up(states, starts, members, epoch, obs, night, sky, rules, claimed, held, out):
     """Fit and grow linkages again, of which only states and detections are left.
 
     Parameters
@@ -338,7 +340,7 @@ def take_up(states, starts, members, epoch, obs, night, sky, rules, claimed, out
             continue
         state[:] = states[k]
         n, chi2 = grow(state, epoch, obs, sky, claimed, rules, use, n, normal)
-        links = keep(links, state, normal, chi2, use, n, night, rules, claimed, out)
+        links = keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out)
         if links < 0:
             break
     return links

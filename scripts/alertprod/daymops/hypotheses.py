@@ -40,5 +40,8 @@ def grid(zones=None) -> np.ndarray:
             np.arange(count + 1) / count
         )
         for r in 0.5 * (edges[1:] + edges[:-1]):
-            out.extend((r, rate * np.sqrt(GM_SUN / r)) for rate in rates)
-    return np.array(out)
+            speed = np.sqrt(GM_SUN / r)
+            out.extend((name == "near", abs(rate), -r, rate * speed) for rate in rates)
+    # far and nearly circular first: where memory is filled several times, most objects are found
+    # and out of the way when it comes to the ranges in which strangers are most
+    return np.array([(-r, rdot) for *_, r, rdot in sorted(out)])

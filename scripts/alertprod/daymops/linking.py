@@ -53,10 +53,11 @@ def link_tracklets(tracklets, camera=None, linkages=None, *, config) -> dict:
         log.info("fewer than %d nights with tracklets: nothing to link", options["min_nights"])
         return tables.empty("linkages")
     claimed = np.zeros(len(window.night), dtype=np.bool_)
+    held = np.full(len(window.night) + 1, -1)
     found = []
     if linkages and tables.n_rows(linkages):
-        found += take_up(window, linkages, options, claimed)
-    found += search(window, options, claimed)
+        found += take_up(window, linkages, options, claimed, held)
+    found += search(window, options, claimed, held)
     kept = choose_linkages(found)
     log.info("%d linkages, %d after the choice among overlapping ones", len(found), len(kept))
     return _table(window, kept)
@@ -71,7 +72,7 @@ def _rules(options):
     )  # fmt: skip
 
 
-def take_up(window, linkages, options, claimed) -> list[dict]:
+def take_up(window, linkages, options, claimed, held) -> list[dict]:
     """Linkages of an earlier window, fitted and grown again in this one.
 
     What they leave free, of tracklets as of linkages that hold no longer, may be linked anew: its
@@ -90,7 +91,7 @@ def take_up(window, linkages, options, claimed) -> list[dict]:
     out = _room(len(rank), len(window.night))
     links = grow.take_up(
         states, np.r_[0, np.cumsum(count[rank])], members[index], window.epoch, window.obs,
-        window.night, window.sky, _rules(options), claimed, out,
+        window.night, window.sky, _rules(options), claimed, held, out,
     )  # fmt: skip
     known = _as_dicts(links, out)
     newest = linkages["visit"].max() // 100_000
@@ -105,23 +106,26 @@ def take_up(window, linkages, options, claimed) -> list[dict]:
     return known
 
 
-def search(window, options, claimed) -> list[dict]:
+def search(window, options, claimed, held) -> list[dict]:
     """Link the tracklets of which no detection is claimed; see `purify.purify`."""
-    taken = np.add.reduceat(claimed[window.trk_det], window.trk_start[:-1]) > 0
-    clusters = find_clusters(window, options, np.flatnonzero(~taken))
-    starts, members, seeds = clusters["starts"], clusters["members"], clusters["seeds"]
-    n = len(seeds)
-    if not n:
-        return []
-    nights = _count_nights(starts, members, window.trk_night)
-    order = np.lexsort((np.arange(n), clusters["spread"], -nights))
-    out = _room(n, len(window.night))
-    links, fits = purify.purify(
-        members, starts, order, seeds, window.epoch, window.obs, window.night, window.trk_start,
-        window.trk_det, window.trk_night, window.sky, _rules(options), claimed, out,
-    )  # fmt: skip
-    log.info("%d clusters, %d fits, %d linkages", n, fits, links)
-    return _as_dicts(links, out)
+    best: dict[bytes, dict] = {}
+    for clusters in find_clusters(window, options, claimed):
+        starts, members, seeds = clusters["starts"], clusters["members"], clusters["seeds"]
+        n = len(seeds)
+        nights = _count_nights(starts, members, window.trk_night)
+        order = np.lexsort((np.arange(n), clusters["spread"], -nights))
+        out = _room(n, len(window.night))
+        links, fits = purify.purify(
+            members, starts, order, seeds, window.epoch, window.obs, window.night,
+            window.trk_start, window.trk_det, window.trk_night, window.sky, _rules(options),
+            claimed, held, out,
+        )  # fmt: skip
+        log.info("%d clusters, %d fits, %d linkages", n, fits, links)
+        for link in _as_dicts(links, out):
+            mark = link["detections"].tobytes()
+            if mark not in best or link["chi2"] < best[mark]["chi2"]:
+                best[mark] = link
+    return list(best.values())
 
 
 def _room(links, detections):

@@ -18,6 +18,8 @@ from numba import njit
 from alertprod.daymops import fit
 from alertprod.daymops.grow import grow, keep
 
+SEEDS = 7  # nights from which a first orbit is made; growth adds the others
+
 
 @njit(cache=True)
 def _best_per_night(members, trk_start, trk_night, claimed, trk_det, chosen):
@@ -37,6 +39,19 @@ def _best_per_night(members, trk_start, trk_night, claimed, trk_det, chosen):
             chosen[count] = m
             count += 1
     return count
+
+
+@njit(cache=True)
+def _known(chosen, trk_start, trk_det, held):
+    """Whether all detections of the chosen tracklets are in one linkage already."""
+    which = held[trk_det[trk_start[chosen[0]]]]
+    if which < 0:
+        return False
+    for m in chosen:
+        for d in range(trk_start[m], trk_start[m + 1]):
+            if held[trk_det[d]] != which:
+                return False
+    return True
 
 
 @njit(cache=True)
@@ -200,7 +215,7 @@ def _nonlinear_seed(state, epoch, obs, dets, group, keep, left, rules, use):
 
 @njit(cache=True)
 def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det, trk_night, sky,
-           rules, claimed, out):  # fmt: skip
+           rules, claimed, held, out):  # fmt: skip
     """Turn clusters into linkages, the most promising first.
 
     Parameters
@@ -222,6 +237,9 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         detections; 4: gate in sigmas; 5: largest gate [rad]; 6: reduced chi that makes secure.
     claimed : ndarray of bool
         Detections that secure linkages own; changed in place.
+    held : ndarray of int
+        Number of the last linkage, secure or not, that holds each detection, -1 for none; one more
+        element counts the linkages. Changed in place.
     out : tuple of ndarray
         Receive the linkages: states, covariances, (chi2, nights, secure), starts, detections.
 
@@ -231,7 +249,7 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         Negative if there was no room for all.
     fits : int
     """
-    chosen = np.empty(64, dtype=np.int64)
+    chosen = np.empty(SEEDS, dtype=np.int64)
     use = np.empty(len(sky[0]) + 4096, dtype=np.int64)
     state = np.empty(6)
     normal = np.empty((6, 6))
@@ -241,7 +259,7 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
     for c in order:
         members = clusters[starts[c] : starts[c + 1]]
         count = _best_per_night(members, trk_start, trk_night, claimed, trk_det, chosen)
-        if count < rules[2]:
+        if count < rules[2] or _known(chosen[:count], trk_start, trk_det, held):
             continue
         fits += 1
         state[:] = seeds[c]
@@ -249,7 +267,7 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         if n == 0:
             continue
         n, chi2 = grow(state, epoch, obs, sky, claimed, rules, use, n, normal)
-        links = keep(links, state, normal, chi2, use, n, night, rules, claimed, out)
+        links = keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out)
         if links < 0:
             break
     return links, fits

@@ -84,6 +84,8 @@ def select_detections(associations, options) -> dict:
             )
         keep = np.isfinite(table["ra"]) & np.isfinite(table["dec"])
         keep &= np.isfinite(table["midpointMjdTai"])
+        if not keep.all():
+            log.warning("%d detections without a finite place or time left out", (~keep).sum())
         if "ssObjectId" in table:
             keep &= table["ssObjectId"] == 0
         if "isNegative" in table:

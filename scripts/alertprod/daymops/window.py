@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from alertprod.core import tables
 from alertprod.daymops import fit
+
+log = logging.getLogger(__name__)
 
 DETECTION = (
     "diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "raErr", "decErr", "mag",
@@ -43,7 +47,9 @@ class Window:
         parts = [part for part in parts if tables.n_rows(part)]
         if not parts:
             return None
-        rows = tables.stack(parts)
+        rows = _finite(tables.stack(parts))
+        if not tables.n_rows(rows):
+            return None
         last = rows["midpointMjdTai"].max()
         rows = tables.take(rows, rows["midpointMjdTai"] > last - options["window_nights"])
         rows = tables.sort_by(rows, "trackletId", "midpointMjdTai", "diaSourceId")
@@ -76,3 +82,13 @@ class Window:
             np.ascontiguousarray(np.c_[centre, edge]), start.astype(np.int64),
             order.astype(np.int64), np.ascontiguousarray(dec[order]),
         )  # fmt: skip
+
+
+def _finite(rows):
+    """Rows of the tracklets whose detections all have a place and a time."""
+    good = np.isfinite(rows["ra"]) & np.isfinite(rows["dec"]) & np.isfinite(rows["midpointMjdTai"])
+    if good.all():
+        return rows
+    flawed = np.unique(rows["trackletId"][~good])
+    log.warning("%d tracklets without a finite place or time left out", len(flawed))
+    return tables.take(rows, ~np.isin(rows["trackletId"], flawed))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alertprod.core import ephemeris, kepler, orbits, tables
-from alertprod.daymops import choose, fit, heliolinc, hypotheses, link_tracklets
+from alertprod.daymops import choose, clusters, fit, heliolinc, hypotheses, link_tracklets
 
 EPOCH = 60000.0
 
@@ -69,13 +69,47 @@ def test_tracklets_of_one_object_meet_at_the_reference_epoch_under_its_hypothesi
     rdot = state[:3] @ state[3:] / r
     out, owner = np.empty((8, 7)), np.empty(8, dtype=np.int64)
     limits = np.array([0.0, 0.02])
-    n = heliolinc.to_reference(obs[::2], obs[1::2], r, rdot, EPOCH, limits, out, owner)
+    first, last = heliolinc.ends(obs, np.arange(0, 8, 2)), heliolinc.ends(obs, np.arange(1, 8, 2))
+    n = heliolinc.to_reference(first, last, r, rdot, EPOCH, limits, out, owner)
     assert n == 4
     assert np.abs(out[:4, :3] - state[:3]).max() < 2e-5
     close = np.ptp(out[:4, :3], axis=0).max()
-    n = heliolinc.to_reference(obs[::2], obs[1::2], r + 0.4, rdot, EPOCH, limits, out, owner)
+    n = heliolinc.to_reference(first, last, r + 0.4, rdot, EPOCH, limits, out, owner)
     spread = np.ptp(out[:n, :3], axis=0).max()
     assert spread > 3e-4 > 10 * close
+
+
+def test_neighbours_in_cells_are_those_of_brute_force():
+    """Also where the azimuth closes and near the poles."""
+    rng = np.random.default_rng(6)
+    n, scale, size = 3000, 3.5, 0.03
+    place = rng.normal(size=(n, 3))
+    place[:1000] = [-1.0, 0.0, 0.2] + rng.normal(0, 0.03, (1000, 3))
+    place[1000:1500] = [0.0, 0.0, 1.0] + rng.normal(0, 0.03, (500, 3))
+    place *= 2.0 / np.linalg.norm(place, axis=1)[:, None]
+    speed = rng.normal(0, 0.005, (n, 3))
+    states = np.concatenate([place, speed, np.ones((n, 1))], axis=1)
+    keys = np.empty(n, dtype=np.int64)
+    heliolinc.cells(states, n, size, scale, keys)
+    order = np.argsort(keys, kind="stable")
+    states, keys = states[order], keys[order]
+    finger = np.zeros(9, dtype=np.int64)
+    near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
+    spread = states[:, :6] * np.r_[1, 1, 1, scale, scale, scale]
+    total = 0
+    for s in range(n):
+        count = heliolinc._around(s, states, keys, size, size, scale, finger, near, away)
+        wanted = np.flatnonzero(np.sum((spread - spread[s]) ** 2, axis=1) <= size**2)
+        assert np.array_equal(np.sort(near[:count]), wanted)
+        total += count
+    assert total > 2 * n
+
+
+def test_the_series_of_kepler_motion_holds_for_half_a_window():
+    state, _ = orbit_seen(PAIRS)
+    out = np.empty(6)
+    heliolinc._carry(state, 7.5, out)
+    assert np.abs(out - kepler.propagate(state[None], np.array([7.5]))[0]).max() < 1e-7
 
 
 def test_hypotheses_cover_the_populations():
@@ -104,17 +138,50 @@ def test_linking_does_not_depend_on_the_order_of_its_input(tracklets, linkages):
     assert all(np.array_equal(linkages[name], again[name]) for name in linkages)
 
 
-def test_one_more_night_gives_the_linkages_of_the_whole_window(tracklets, linkages):
-    yesterday = link_tracklets(tracklets[:-1], config={})
-    today = link_tracklets(tracklets, linkages=yesterday, config={})
+def groups(table):
+    """Sets of detections."""
+    return {
+        frozenset(table["diaSourceId"][table["linkageId"] == link].tolist())
+        for link in np.unique(table["linkageId"])
+    }
 
-    def groups(table):
-        return {
-            frozenset(table["diaSourceId"][table["linkageId"] == link].tolist())
-            for link in np.unique(table["linkageId"])
-        }
 
-    assert groups(today) == groups(linkages)
+@pytest.mark.parametrize("window_nights", [15, 8])
+def test_one_more_night_gives_the_linkages_of_the_whole_window(tracklets, window_nights):
+    """Also where nights fall out at the other end, and whatever the order of the rows."""
+    config = {"window_nights": window_nights}
+    yesterday = link_tracklets(tracklets[:-1], config=config)
+    assert len(groups(yesterday)) > 5
+    today = link_tracklets(tracklets, linkages=yesterday, config=config)
+    assert groups(today) == groups(link_tracklets(tracklets, config=config))
+    mixed = tables.take(yesterday, np.random.default_rng(2).permutation(tables.n_rows(yesterday)))
+    again = link_tracklets(tracklets[::-1], linkages=mixed, config=config)
+    assert all(np.array_equal(today[name], again[name]) for name in today)
+
+
+def test_linkages_of_long_ago_or_of_nothing_are_a_fresh_start(tracklets, linkages):
+    old = linkages | {"diaSourceId": linkages["diaSourceId"] + 10**15}
+    for before in (tables.empty("linkages"), [], None, old | {"visit": linkages["visit"] - 10**9}):
+        again = link_tracklets(tracklets, linkages=before, config={})
+        assert all(np.array_equal(linkages[name], again[name]) for name in linkages)
+
+
+def test_a_wrong_linkage_of_yesterday_gives_its_detections_back(tracklets, linkages):
+    """Two objects that were taken for one: both are found once more."""
+    one, two = np.unique(linkages["linkageId"])[:2]
+    mixed = linkages | {
+        "linkageId": np.where(linkages["linkageId"] == two, one, linkages["linkageId"]),
+    }
+    for name in ("x", "y", "z", "vx", "vy", "vz"):
+        value = mixed[name].copy()
+        value[linkages["linkageId"] == two] = value[linkages["linkageId"] == one][0]
+        mixed[name] = value * np.where(mixed["linkageId"] == one, 1.01, 1.0)
+    assert groups(link_tracklets(tracklets, linkages=mixed, config={})) == groups(linkages)
+
+
+def test_portions_of_clusters_give_what_all_at_once_give(tracklets, linkages, monkeypatch):
+    monkeypatch.setattr(clusters, "MOST_MEMBERS", 20)
+    assert groups(link_tracklets(tracklets, config={})) == groups(linkages)
 
 
 def test_scrambled_detections_link_to_nothing(tracklets):
