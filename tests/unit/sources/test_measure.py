@@ -213,6 +213,16 @@ def test_the_same_images_give_the_same_table(make_scene, config):
         np.testing.assert_array_equal(values, second[name])
 
 
+def test_many_supernovae_are_no_failed_subtraction(make_scene, config):
+    """A third of the cells hold nothing bright but what is new."""
+    scene = make_scene(seed=21)
+    x, y = grid(scene, 60)
+    for k, (xx, yy) in enumerate(zip(x, y, strict=True)):
+        (scene.add_transient if k % 3 == 0 else scene.add_star)(xx, yy, 2e5)
+    table = measure(scene.finish(), config)
+    assert n_rows(table) >= 0.9 * np.ceil(x.size / 3)
+
+
 def test_a_failed_subtraction_is_rejected(make_scene, config):
     scene = make_scene(seed=13, shape=(700, 700))
     for x, y in zip(*grid(scene, 70), strict=True):
