@@ -13,8 +13,9 @@ from alertprod.sources.windows import Frame
 
 log = logging.getLogger(__name__)
 
-CELL = 128
+CELL = 32  # px: about one bright source in each
 LEAST_CELLS = 5
+LEAST_PIXELS = 5
 LEAST_GOOD = 0.02
 BLANK_SIGMA = 4.0
 
@@ -183,7 +184,7 @@ def _footprint_ratios(difference, variance, science, science_variance, bad, min_
     n = 0
     for j in range(cy):
         for i in range(cx):
-            if count[j, i] >= 10:
+            if count[j, i] >= LEAST_PIXELS:
                 out[n] = left[j, i] / light[j, i]
                 n += 1
     return out[:n]
