@@ -172,8 +172,9 @@ def _variance(fixed: Exposure, moving: Exposure, match: Match, kernel, model, co
     floor = np.maximum(model, 0.0)
     floor *= np.float32(match.floor)
     np.square(floor, out=floor)
+    floor = smooth(floor, gaussian_taps(MISMATCH_FWHM * fixed.psf.fwhm()))
     high = floor > np.float32(config["high_variance_ratio"]) * variance
-    variance += smooth(floor, gaussian_taps(MISMATCH_FWHM * fixed.psf.fwhm()))
+    variance += floor
     return variance, high
 
 
