@@ -1,10 +1,12 @@
 """Measure tracklets, linking and orbits on simulated skies, beside heliolinx where it runs.
 
-    python benchmarks/linking.py [--seeds 1 2 3] [--density 1] [--orbits]
+    python benchmarks/linking.py [--seeds 1 2 3] [--density 1 4] [--orbits] [--peer [PYTHON]]
 
-Prints one line per seed: CPU seconds of each step, completeness by class, purity, peak memory; and
-the growth exponent when several densities are given. The figures of heliolinx on a set of the same
-make (5,300 objects, 244,709 detections, 213 hypotheses): 207 CPU seconds, 839 MB, 99.9 % complete.
+Prints one line per sky: CPU seconds of each step, completeness by class, purity, peak memory, and
+what the newest night costs when it is linked onto the linkages of the night before; with several
+densities the exponent with which CPU seconds grow, from their means over the seeds. `--peer` runs
+heliolinx (`peer_heliolinx.py`) on the first sky, by another Python if one is named: its wheel wants
+numpy below 2.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import argparse
 import json
 import math
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,14 +28,18 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "scripts")]
 
 import moving_sky  # noqa: E402
 
-from alertprod.core import kepler, nbody, orbits  # noqa: E402
+from alertprod.core import kepler, nbody, observer, orbits  # noqa: E402
 from alertprod.daymops import fit_orbits, link_tracklets, make_tracklets  # noqa: E402
 from alertprod.daymops.fitting import COVARIANCE, STATE, UPPER  # noqa: E402
 
 
-def measure(sky, with_orbits=False):
+def measure(sky, with_orbits=False, with_increment=False):
     """Run the chain on a sky; a dict of figures."""
     figures: dict = {"detections": len(sky.truth), "false": float(np.mean(sky.truth < 0))}
+    figures["false_by_kind"] = {
+        name: float(np.mean(sky.origin[sky.truth < 0] == k))
+        for k, name in enumerate(moving_sky.FALSE)
+    }
     nights = moving_sky.by_visit(sky)
     start = time.process_time()
     tracklets = [make_tracklets(tables, config={}) for tables in nights.values()]
@@ -44,9 +52,98 @@ def measure(sky, with_orbits=False):
     figures |= {k: result[k] for k in ("linkages", "pure", "complete", "by_class")}
     figures["findable"] = len(wanted)
     figures["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    if with_increment:
+        figures |= measure_increment(sky, linkages, tracklets, wanted)
+        figures["increment_ratio"] = figures["increment_s"] / figures["linking_s"]
     if with_orbits:
         figures |= measure_orbits(sky, linkages, tracklets)
     return figures
+
+
+def groups(linkages):
+    """Sets of detections of the linkages."""
+    order = np.argsort(linkages["linkageId"], kind="stable")
+    _, start = np.unique(linkages["linkageId"][order], return_index=True)
+    return {frozenset(g.tolist()) for g in np.split(linkages["diaSourceId"][order], start[1:])}
+
+
+def measure_increment(sky, linkages, tracklets, wanted):
+    """The newest night onto the linkages of the night before, against the full window."""
+    yesterday = link_tracklets(tracklets[:-1], config={})
+    start = time.process_time()
+    today = link_tracklets(tracklets, linkages=yesterday, config={})
+    seconds = time.process_time() - start
+    full, again = groups(linkages), groups(today)
+    result = moving_sky.score(today["linkageId"], today["diaSourceId"], sky, wanted)
+    return {
+        "increment_s": seconds, "increment_same": len(full & again) / max(len(full), 1),
+        "increment_differ": len(full ^ again), "increment_pure": result["pure"],
+        "increment_complete": result["complete"],
+    }  # fmt: skip
+
+
+def measure_night(seed=1, false=7.5):
+    """CPU seconds of the tracklets of one night of some 100,000 detections, and their number."""
+    sky = moving_sky.simulate(seed, nights=1, lost=(), false=false)
+    (tables,) = moving_sky.by_visit(sky).values()
+    start = time.process_time()
+    make_tracklets(tables, config={})
+    return {"detections": len(sky.truth), "tracklets_s": time.process_time() - start}
+
+
+def peer(sky, python=sys.executable):
+    """Figures of heliolinx on the same sky; None if the Python given cannot import it."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, taken = Path(folder, "in.npz"), Path(folder, "out.npz")
+        check = [python, "-c", "import heliolinx.heliolinx"]
+        if subprocess.run(check, check=False, capture_output=True).returncode:
+            return None
+        order = _write_for_peer(sky, given)
+        script = str(HERE / "peer_heliolinx.py")
+        subprocess.run([python, script, str(given), str(taken)], check=True, capture_output=True)
+        found = dict(np.load(taken))
+    names = sky.detections["diaSourceId"][order][found["detection"]]
+    result = moving_sky.score(found["link"], names, sky, moving_sky.findable(sky))
+    figures = {k: result[k] for k in ("linkages", "pure", "complete", "by_class")}
+    steps = dict(zip(("tracklets_s", "heliolinc_s", "planarity_s"), found["seconds"], strict=True))
+    return {**steps, "total_s": float(found["seconds"].sum()), **figures}
+
+
+def _write_for_peer(sky, path):
+    """Detections in order of time, visits, stations and the Earth, as peer_heliolinx wants them."""
+    det = sky.detections
+    order = np.lexsort((det["diaSourceId"], det["midpointMjdTai"]))
+    times, image = np.unique(det["midpointMjdTai"], return_inverse=True)
+    utc = 37.0 / 86400.0
+    wrapped = np.where(det["ra"] > 180.0, det["ra"] - 360.0, det["ra"])
+    ra = np.array([np.median(wrapped[image == k]) for k in range(len(times))]) % 360.0
+    dec = np.array([np.median(det["dec"][image == k]) for k in range(len(times))])
+    days = np.arange(np.floor(times[0]) - 10.0, times[-1] + 10.0)
+    np.savez(
+        path, mjd=det["midpointMjdTai"][order] - utc, ra=det["ra"][order], dec=det["dec"][order],
+        mag=np.full(len(order), 22.0), image=image[order], imageMjd=times - utc, imageRa=ra,
+        imageDec=dec, station=_ecliptic_states(times, moving_sky._observers),
+        earth=np.c_[days, _ecliptic_states(days, _earth)],
+    )  # fmt: skip
+    return order
+
+
+def _earth(times):
+    """As `moving_sky._observers`, for the centre of the Earth."""
+    tdb = observer.tai_to_tdb(times)
+    return observer.earth_state(tdb)[0], observer.sun_state(tdb)[0], tdb
+
+
+def _ecliptic_states(times, places):
+    """Heliocentric ecliptic states [km, km/s], speeds by differences over two minutes."""
+    step = 60.0 / 86400.0
+    before, here, after = (
+        np.subtract(*places(times + dt)[:2]) * observer.AU_KM for dt in (-step, 0.0, step)
+    )
+    states = np.stack([here, (after - before) / 120.0])
+    c, s = math.cos(moving_sky.OBLIQUITY), math.sin(moving_sky.OBLIQUITY)
+    turn = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
+    return np.concatenate(list(states @ turn.T), axis=1)
 
 
 def measure_orbits(sky, linkages, tracklets):
@@ -62,7 +159,7 @@ def measure_orbits(sky, linkages, tracklets):
     elements = orbits.states_to_elements(truth, epoch)
     a_true = elements[:, 0] / (1 - elements[:, 1])
     a = (found["q"] / (1 - found["e"]))[keep]
-    kind = sky.kind[of[keep]]
+    kind, arc = sky.kind[of[keep]], found["arc"][keep]
     near = np.abs(a / a_true - 1) < 0.01
     good = found["quality"][keep] == "good"
     states = np.stack([found[c] for c in STATE], axis=-1)[keep]
@@ -81,6 +178,12 @@ def measure_orbits(sky, linkages, tracklets):
             name: float(near[kind == k].mean())
             for k, name in enumerate(moving_sky.CLASSES) if np.any(kind == k)
         },
+        "a_within_1pct_arc_12d": {
+            name: float(near[long].mean())
+            for k, name in enumerate(moving_sky.CLASSES)
+            if np.any(long := (kind == k) & (arc >= 12.0))
+        },
+        "arc_12d": float(np.mean(arc[kind == 0] >= 12.0)),
         "rms_over_expected": float(np.mean(found["rms"][keep] / expected)),
         "mahalanobis_median": float(np.median(pull)),  # 5.35 when the covariance is right
     }  # fmt: skip
@@ -99,19 +202,27 @@ def main():
     parser.add_argument("--density", type=float, nargs="+", default=[1.0])
     parser.add_argument("--half", type=float, nargs=2, default=[10.0, 5.0])
     parser.add_argument("--orbits", action="store_true")
+    parser.add_argument("--peer", nargs="?", const=sys.executable, help="Python for heliolinx")
     options = parser.parse_args()
     warm()
-    spent = []
+    print(json.dumps({"one night": measure_night()}), flush=True)
+    means = []
     for density in options.density:
+        spent = []
         for seed in options.seeds:
             sky = moving_sky.simulate(seed, density, half=tuple(options.half))
-            figures = measure(sky, options.orbits)
+            figures = measure(sky, options.orbits, with_increment=density == options.density[0])
             print(
                 json.dumps({"seed": seed, "density": density, **figures}, default=str), flush=True
             )
-            spent.append((density, figures["tracklets_s"] + figures["linking_s"]))
-    if len(options.density) > 1:
-        (d0, t0), (d1, t1) = spent[0], spent[-1]
+            spent.append(figures["tracklets_s"] + figures["linking_s"])
+            if options.peer:
+                beside = peer(sky, options.peer) or "cannot be imported: left out"
+                print(json.dumps({"heliolinx": beside}, default=str), flush=True)
+                options.peer = None
+        means.append((density, float(np.mean(spent))))
+    if len(means) > 1:
+        (d0, t0), (d1, t1) = means[0], means[-1]
         print(f"growth exponent with density: {math.log(t1 / t0) / math.log(d1 / d0):.2f}")
 
 

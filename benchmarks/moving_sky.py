@@ -22,6 +22,7 @@ C_AU_DAY = 173.14463267424034
 OBLIQUITY = np.deg2rad(84381.448 / 3600)
 MJD0 = 60953.0  # first night, UTC-like day number; opposition is near RA 0h then
 CLASSES = ("main", "neo", "trojan", "centaur", "tno", "coorbital", "interstellar")
+FALSE = ("uniform", "clumped", "recurring", "train")
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Sky:
     kind: np.ndarray  # class index of each object
     states: np.ndarray  # heliocentric ICRS states at `epoch`
     epoch: float
+    origin: np.ndarray  # kind of each false detection (index into FALSE), -1 for real ones
     visits: dict = field(default_factory=dict)
 
 
@@ -277,7 +279,7 @@ def simulate(seed=1, density=1.0, nights=14, half=(10.0, 5.0), lost=(4, 9), fals
     _, sun_epoch, _ = _observers(np.array([middle - 0.5, middle + 0.5, middle]))
     sun_state = np.concatenate([sun_epoch[2], sun_epoch[1] - sun_epoch[0]])
     path = _nbody(states, epoch, sun_state, times)
-    parts, owners = [], []
+    parts, owners, origins = [], [], []
     artefacts = rng.uniform(-1.75, 1.75, (40, 2))
     for v in range(len(rows)):
         vector = path[v, :, :3] - stations[v]
@@ -288,10 +290,12 @@ def simulate(seed=1, density=1.0, nights=14, half=(10.0, 5.0), lost=(4, 9), fals
         inside = (np.abs(x - rows[v, 1]) < 1.75) & (np.abs(y - rows[v, 2]) < 1.75)
         seen = np.flatnonzero(inside & (rng.uniform(size=len(x)) < efficiency))
         noise = rng.normal(0, sigma / 3600, (2, len(seen)))
-        fx, fy = _false(rows[v], rng.poisson(false * len(seen)), artefacts, rng)
+        fx, fy, origin = _false(rows[v], rng.poisson(false * len(seen)), artefacts, rng)
         parts.append(np.stack([np.r_[x[seen] + noise[0], fx], np.r_[y[seen] + noise[1], fy]]))
         owners.append(np.r_[seen, np.full(len(fx), -1)])
-    return _assemble(rows, parts, owners, centre, sigma, rng, (kind, states, epoch))
+        origins.append(np.r_[np.full(len(seen), -1), origin])
+    truth = kind, states, epoch, np.concatenate(origins)
+    return _assemble(rows, parts, owners, centre, sigma, rng, truth)
 
 
 def _false(row, count, artefacts, rng):
@@ -309,8 +313,9 @@ def _false(row, count, artefacts, rng):
     train = start + along[:, None] * np.array([np.cos(angle), np.sin(angle)])
     fx = np.concatenate([x, clump[:, 0], again[:, 0], train[:, 0]])
     fy = np.concatenate([y, clump[:, 1], again[:, 1], train[:, 1]])
+    origin = np.repeat(np.arange(4), [len(x), len(clump), len(again), len(train)])
     ok = (np.abs(fx) < 1.75) & (np.abs(fy) < 1.75)
-    return fx[ok] + row[1], fy[ok] + row[2]
+    return fx[ok] + row[1], fy[ok] + row[2], origin[ok]
 
 
 def _assemble(rows, parts, owners, centre, sigma, rng, truth):
@@ -334,9 +339,9 @@ def _assemble(rows, parts, owners, centre, sigma, rng, truth):
         "psfFlux": rng.lognormal(7.0, 0.3, n), "psfFluxErr": np.full(n, 50.0),
         "band": np.full(n, "r", dtype=object),
     }  # fmt: skip
-    kind, states, epoch = truth
+    kind, states, epoch, origin = truth
     visits = {"visit": visit, "midpoint_mjd_tai": rows[:, 0], "night": night}
-    return Sky(detections, np.concatenate(owners), kind, states, epoch, visits)
+    return Sky(detections, np.concatenate(owners), kind, states, epoch, origin, visits)
 
 
 def by_visit(sky):

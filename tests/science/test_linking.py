@@ -30,7 +30,7 @@ def figures(root):
     out = []
     for seed in SEEDS:
         sky = moving_sky.simulate(seed, half=(5.0, 5.0))
-        out.append(linking.measure(sky, with_orbits=True))
+        out.append(linking.measure(sky, with_orbits=True, with_increment=True))
     return out
 
 
@@ -57,6 +57,41 @@ def test_cost(figures):
         assert f["memory_mb"] < 1500
 
 
+def test_false_detections_are_of_all_kinds(figures):
+    """Three in four are false; clumps, places that come back and trains among them."""
+    for f in figures:
+        assert f["false"] == pytest.approx(0.75, abs=0.02)
+        assert f["false_by_kind"]["clumped"] > 0.15
+        assert min(f["false_by_kind"][k] for k in ("recurring", "train")) > 0.02
+
+
+def test_the_newest_night_costs_a_fraction_and_gives_the_same_linkages(figures):
+    """The one full window costs what all are measured by, in the same run."""
+    increment = sum(f["increment_s"] for f in figures)
+    assert increment < 0.25 * sum(f["linking_s"] for f in figures)
+    for f in figures:
+        assert f["increment_same"] >= 0.998
+        assert f["increment_complete"] >= f["complete"] - 0.001
+        assert f["increment_pure"] >= f["pure"] - 0.001
+
+
+def test_a_night_of_a_hundred_thousand_detections_is_paired_within_seconds():
+    night = sys.modules["linking"].measure_night()
+    assert night["detections"] > 95_000
+    assert night["tracklets_s"] < 20.0
+
+
+def test_four_times_as_many_detections_cost_less_than_ten_times_as_much(root, figures):
+    """CPU seconds grow with a power of the density below 1.6, on a field of 36 square degrees."""
+    moving_sky, linking = sys.modules["moving_sky"], sys.modules["linking"]
+    spent = []
+    for density in (1.0, 4.0):
+        f = linking.measure(moving_sky.simulate(4, density, half=(3.0, 3.0)))
+        spent.append(f["tracklets_s"] + f["linking_s"])
+        assert f["complete"] >= 0.995 and f["pure"] >= 0.99
+    assert spent[1] < 4**1.6 * spent[0]
+
+
 def test_orbits(figures):
     for f in figures:
         assert f["poor"] <= 0.005 * f["orbits"]
@@ -64,3 +99,5 @@ def test_orbits(figures):
         assert f["orbit_ms"] <= 10.0
         assert 4.3 < f["mahalanobis_median"] < 6.5
     assert np.mean([f["a_within_1pct"]["main"] for f in figures]) >= 0.90
+    # arcs that fill the window; shorter ones are told by their errors, not by this
+    assert np.mean([f["a_within_1pct_arc_12d"]["main"] for f in figures]) >= 0.99

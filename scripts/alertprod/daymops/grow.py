@@ -117,7 +117,7 @@ def _apart(x, y, z, visit):
 
 
 @njit(cache=True)
-def collect(state, epoch, obs, covariance, sky, claimed, gate, use):
+def collect(state, epoch, obs, covariance, sky, claimed, gate, since, use, n):
     """All free detections that the orbit predicts, the nearest one per visit.
 
     Parameters
@@ -127,8 +127,10 @@ def collect(state, epoch, obs, covariance, sky, claimed, gate, use):
         time; visit_start, by_dec, decs: detections of each visit in order of declination [rad].
     gate : ndarray, shape (2,)
         Number of sigmas; largest gate [rad].
-    use : ndarray of int
-        Receives the detections in order of time.
+    since : float
+        MJD TDB; of earlier visits the detections in `use` are kept, none are sought.
+    use, n : ndarray of int, int
+        Detections so far in order of time, and their number; receives the new ones.
 
     Returns
     -------
@@ -138,6 +140,8 @@ def collect(state, epoch, obs, covariance, sky, claimed, gate, use):
     """
     visits, visit_start, by_dec, decs = sky
     count = 0
+    while count < n and obs[use[count], TIME] < since:
+        count += 1
     cut = False
     place = np.empty(3)
     p = np.empty((3, 3))
@@ -145,6 +149,8 @@ def collect(state, epoch, obs, covariance, sky, claimed, gate, use):
     for v in range(len(visits)):
         a, b = visit_start[v], visit_start[v + 1]
         ob = obs[by_dec[a]]
+        if ob[TIME] < since:
+            continue
         # most visits are far off: the place of up to a few hours ago tells
         if ob[TIME] - time < HOURS and _apart(ux, uy, uz, visits[v]) > FAR:
             continue
@@ -167,7 +173,7 @@ def collect(state, epoch, obs, covariance, sky, claimed, gate, use):
 
 
 @njit(cache=True)
-def _settle(state, epoch, obs, sky, claimed, gate, least, use, n, normal):
+def _settle(state, epoch, obs, sky, claimed, gate, least, since, use, n, normal):
     """Fit and collect in turn until the set of detections stays; a capped number of rounds."""
     other = np.empty(len(use), dtype=np.int64)
     chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 60, normal)
@@ -176,7 +182,8 @@ def _settle(state, epoch, obs, sky, claimed, gate, least, use, n, normal):
         covariance = fit.invert(normal)
         if not math.isfinite(covariance[0, 0]):
             return 0, 1e300, cut
-        m, cut = collect(state, epoch, obs, covariance, sky, claimed, gate, other)
+        other[:n] = use[:n]
+        m, cut = collect(state, epoch, obs, covariance, sky, claimed, gate, since, other, n)
         if m < least:
             return 0, 1e300, cut
         same = m == n
@@ -212,13 +219,15 @@ def _without_stranger(state, epoch, obs, use, n):
 
 
 @njit(cache=True)
-def grow(state, epoch, obs, sky, claimed, rules, use, n, normal):
+def grow(state, epoch, obs, sky, claimed, rules, since, use, n, normal):
     """Grow the linkage of the first `n` detections in `use`; state, use, normal in place.
 
     Parameters
     ----------
     rules : ndarray
         Thresholds as for `purify.purify`.
+    since : float
+        See `collect`.
 
     Returns
     -------
@@ -228,14 +237,15 @@ def grow(state, epoch, obs, sky, claimed, rules, use, n, normal):
     """
     least = int(rules[3])
     gate = np.array([rules[4], min(NARROW, rules[5])])
-    n, chi2, cut = _settle(state, epoch, obs, sky, claimed, gate, least, use, n, normal)
+    n, chi2, cut = _settle(state, epoch, obs, sky, claimed, gate, least, since, use, n, normal)
     if n == 0:
         return n, chi2
     more, moved, spare = use.copy(), state.copy(), normal.copy()
     # a stranger that an early, uncertain orbit took in keeps the object's own detections out
     if n > least and chi2 > 2 * n - 6 + DOUBT * math.sqrt(4.0 * n - 12.0):
         more[: n - 1], fallen = _without_stranger(state, epoch, obs, use, n)
-        m, better, _ = _settle(moved, epoch, obs, sky, claimed, gate, least, more, n - 1, spare)
+        m, better, _ = _settle(moved, epoch, obs, sky, claimed, gate, least, since, more, n - 1,
+                               spare)  # fmt: skip
         if m >= n or (m == n - 1 and fallen < chi2 - gate[0] ** 2):
             state[:], normal[:], use[:m] = moved, spare, more[:m]
             n, chi2 = m, better
@@ -243,7 +253,7 @@ def grow(state, epoch, obs, sky, claimed, rules, use, n, normal):
         return n, chi2
     gate[1] = rules[5]
     more[:n], moved[:], spare[:] = use[:n], state, normal
-    m, wide, _ = _settle(moved, epoch, obs, sky, claimed, gate, least, more, n, spare)
+    m, wide, _ = _settle(moved, epoch, obs, sky, claimed, gate, least, since, more, n, spare)
     # a stranger far away along the ellipse must not spoil what was sure
     if m > n and wide < max(rules[6] ** 2 * (2 * m - 6), chi2):
         state[:], normal[:], use[:m] = moved, spare, more[:m]
@@ -308,13 +318,18 @@ def keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out):
 
 
 @njit(cache=True)
-def take_up(states, starts, members, epoch, obs, night, sky, rules, claimed, held, out):
+def take_up(
+    states, covariances, since, starts, members, epoch, obs, night, sky, rules, claimed, held, out
+):
     """Fit and grow linkages again, of which only states and detections are left.
 
     Parameters
     ----------
-    states : ndarray, shape (n, 6)
-        At `epoch`.
+    states, covariances : ndarray
+        At `epoch`; of the earlier fit, at any epoch.
+    since : float
+        MJD TDB of the first new visit. What orbits with a known distance hold of earlier visits
+        was settled then.
     starts, members : ndarray of int
         Their detections, compressed, in order of time.
     out : tuple
@@ -339,7 +354,8 @@ def take_up(states, starts, members, epoch, obs, night, sky, rules, claimed, hel
         if n < rules[3]:
             continue
         state[:] = states[k]
-        n, chi2 = grow(state, epoch, obs, sky, claimed, rules, use, n, normal)
+        begin = since if _distance_error(state, covariances[k]) < LINEAR else 0.0
+        n, chi2 = grow(state, epoch, obs, sky, claimed, rules, begin, use, n, normal)
         links = keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out)
         if links < 0:
             break

@@ -88,13 +88,18 @@ def take_up(window, linkages, options, claimed, held) -> list[dict]:
     index = np.concatenate([first[k] + np.arange(count[k]) for k in rank] or [np.zeros(0, int)])
     states = np.stack([rows[c][first[rank]] for c in STATE], axis=-1)
     states = kepler.propagate(states, window.epoch - rows["epochMjdTdb"][first[rank]])
+    covariances = np.zeros((len(rank), 6, 6))
+    for a in range(3):
+        covariances[:, a, a] = rows[f"cov{a}{a}"][first[rank]]
+    newest = linkages["visit"].max() // 100_000
+    new = window.obs[window.nights[window.night] > newest, fit.TIME]
     out = _room(len(rank), len(window.night))
     links = grow.take_up(
-        states, np.r_[0, np.cumsum(count[rank])], members[index], window.epoch, window.obs,
-        window.night, window.sky, _rules(options), claimed, held, out,
+        states, covariances, new.min(initial=np.inf), np.r_[0, np.cumsum(count[rank])],
+        members[index], window.epoch, window.obs, window.night, window.sky, _rules(options),
+        claimed, held, out,
     )  # fmt: skip
     known = _as_dicts(links, out)
-    newest = linkages["visit"].max() // 100_000
     lost = np.zeros(len(window.night), dtype=np.bool_)
     lost[members] = True
     for link in known:

@@ -266,7 +266,7 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         n = seed_orbit(state, epoch, obs, chosen, count, trk_start, trk_det, rules, use)
         if n == 0:
             continue
-        n, chi2 = grow(state, epoch, obs, sky, claimed, rules, use, n, normal)
+        n, chi2 = grow(state, epoch, obs, sky, claimed, rules, 0.0, use, n, normal)
         links = keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out)
         if links < 0:
             break
