@@ -40,6 +40,9 @@ def measure(sky, with_orbits=False, with_increment=False):
         name: float(np.mean(sky.origin[sky.truth < 0] == k))
         for k, name in enumerate(moving_sky.FALSE)
     }
+    figures["population"] = {
+        name: int(np.sum(sky.kind == k)) for k, name in enumerate(moving_sky.CLASSES)
+    }
     nights = moving_sky.by_visit(sky)
     start = time.process_time()
     tracklets = [make_tracklets(tables, config={}) for tables in nights.values()]
@@ -82,7 +85,7 @@ def measure_increment(sky, linkages, tracklets, wanted):
     }  # fmt: skip
 
 
-def measure_night(seed=1, false=7.5):
+def measure_night(seed=1, false=9.8):
     """CPU seconds of the tracklets of one night of some 100,000 detections, and their number."""
     sky = moving_sky.simulate(seed, nights=1, lost=(), false=false)
     (tables,) = moving_sky.by_visit(sky).values()
@@ -191,7 +194,8 @@ def measure_orbits(sky, linkages, tracklets):
 
 def warm():
     """Compile before timing."""
-    measure(moving_sky.simulate(9, nights=8, half=(1.5, 1.5), counts={"main": 300}, lost=()), True)
+    sky = moving_sky.simulate(9, nights=8, half=(1.5, 1.5), counts={"main": 300}, lost=())
+    measure(sky, with_orbits=True, with_increment=True)
     kepler.propagate(np.ones((1, 6)), np.ones(1))
 
 

@@ -57,9 +57,10 @@ def test_cost(figures):
         assert f["memory_mb"] < 1500
 
 
-def test_false_detections_are_of_all_kinds(figures):
+def test_the_sky_holds_all_populations_and_false_detections_of_all_kinds(figures):
     """Three in four are false; clumps, places that come back and trains among them."""
     for f in figures:
+        assert min(f["population"].values()) >= 1 and len(f["population"]) == 7
         assert f["false"] == pytest.approx(0.75, abs=0.02)
         assert f["false_by_kind"]["clumped"] > 0.15
         assert min(f["false_by_kind"][k] for k in ("recurring", "train")) > 0.02
@@ -68,20 +69,20 @@ def test_false_detections_are_of_all_kinds(figures):
 def test_the_newest_night_costs_a_fraction_and_gives_the_same_linkages(figures):
     """The one full window costs what all are measured by, in the same run."""
     increment = sum(f["increment_s"] for f in figures)
-    assert increment < 0.25 * sum(f["linking_s"] for f in figures)
+    assert increment < 0.3 * sum(f["linking_s"] for f in figures)
     for f in figures:
         assert f["increment_same"] >= 0.998
         assert f["increment_complete"] >= f["complete"] - 0.001
         assert f["increment_pure"] >= f["pure"] - 0.001
 
 
-def test_a_night_of_a_hundred_thousand_detections_is_paired_within_seconds():
+def test_a_night_of_a_hundred_thousand_detections_is_paired_within_seconds(figures):
     night = sys.modules["linking"].measure_night()
     assert night["detections"] > 95_000
     assert night["tracklets_s"] < 20.0
 
 
-def test_four_times_as_many_detections_cost_less_than_ten_times_as_much(root, figures):
+def test_four_times_as_many_detections_cost_less_than_ten_times_as_much(figures):
     """CPU seconds grow with a power of the density below 1.6, on a field of 36 square degrees."""
     moving_sky, linking = sys.modules["moving_sky"], sys.modules["linking"]
     spent = []

@@ -73,7 +73,7 @@ def _cluster(states, owner, window, radius, scale, rules):
     size = max(radius * max(float(states[:, 6].max()), FLOOR), 1e-4)
     keys = np.empty(n, dtype=np.int64)
     heliolinc.cells(states, n, size, scale, keys)
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     states, owner, keys = states[order], owner[order], keys[order]
     reach = np.array([radius, FLOOR])
     crowd = heliolinc.crowding(states, keys, reach, size, scale)

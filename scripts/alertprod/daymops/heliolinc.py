@@ -271,6 +271,9 @@ def _centres(states, owner, keys, wanted, radius, size, scale):
     """
     n = len(states)
     out = np.zeros(n, dtype=np.bool_)
+    if wanted.all():
+        out[:] = True
+        return out
     finger = np.zeros(9, dtype=np.int64)
     near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
     for s in range(n):

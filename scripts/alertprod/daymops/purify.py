@@ -170,7 +170,7 @@ def seed_orbit(state, epoch, obs, chosen, count, trk_start, trk_det, rules, use)
     if not _linear_rows(state, epoch, obs, dets, rows, value):
         return 0
     left = _nearest_that_fit(rows, value, group, count, rules[0], keep, delta, after)
-    if left == 0:
+    if left == 0 and count > 3:
         left = _drop_worst(rows, value, group, count, rules[0], keep, delta, after)
     if left == 0:
         return 0
