@@ -74,7 +74,7 @@ def test_what_changed_is_alerted(figures):
 
 def test_masks_excuse_little(figures):
     # most of it HIGH_VARIANCE: stars so bright that the matched template's own error rules
-    assert figures["masked"] < 0.20
+    assert figures["masked"] < 0.25
 
 
 def test_few_alerts_match_nothing_true(figures):
