@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.workflow
 FOLD = {"associate_visit", "package_alerts", "publish_visit", "reassign_sources"}
-QUALITY = {"measure_visit", "summarize_night"}
+QUALITY = {"measure_visit", "show_asteroids", "summarize_night"}
 DAYMOPS = {"make_tracklets", "link_tracklets", "fit_orbits", "report_discoveries"}
 #: A later night predicts what earlier nights have found.
 PREDICT = {"predict_night", "predict_visit"}
