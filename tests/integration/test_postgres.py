@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from alertprod.associate import sync_apdb
+from alertprod.core.apdb import fold
 from alertprod.core.apdb.connection import Database
 from alertprod.core.apdb.create import open_database
 from alertprod.core.errors import BadInput
+from alertprod.core.tables import read_table
 
 pytestmark = pytest.mark.integration
 SPEC = importlib.util.spec_from_file_location(
@@ -119,6 +121,28 @@ def test_both_databases_hold_the_same_rows_and_give_the_same_files(pair):
         for name in ("association.parquet", "forced.parquet", "alerts/000.avro"):
             one, two = (world.path(index, name).read_bytes() for world in pair)
             assert one == two, (index, name)
+
+
+def test_sources_move_to_asteroids_alike(pair):
+    for world in pair:
+        world.run(range(2), images={})
+        before = fold_world.dump(world.database)
+        seen = read_table(world.path(1, "association.parquet"))
+        moved = world.reassign(1, dict.fromkeys(seen["diaSourceId"][:3].tolist(), 4711))
+        assert len(moved["diaSourceId"]) == 3
+        world.associate(2, world.path(1, "reassigned.parquet"))
+        world.package(2, {})
+    lite, postgres = (comparable(world) for world in pair)
+    for table in lite:
+        assert postgres[table] == lite[table], table
+    for index, name in ((1, "reassigned.parquet"), (2, "association.parquet")):
+        one, two = (world.path(index, name).read_bytes() for world in pair)
+        assert one == two, name
+    with Database(pair[1].database) as database:  # and are taken back alike
+        database.begin()
+        fold.undo_after(database, 4, fold.Settings(pair[1].root))
+        database.commit()
+    assert fold_world.dump(pair[1].database) == before
 
 
 def test_roll_back_rerun_and_replay(pair):
