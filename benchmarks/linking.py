@@ -29,8 +29,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "scripts")]
 import moving_sky  # noqa: E402
 
 from alertprod.core import kepler, nbody, observer, orbits  # noqa: E402
+from alertprod.core.orbits import COVARIANCE, STATE, UPPER  # noqa: E402
 from alertprod.daymops import fit_orbits, link_tracklets, make_tracklets  # noqa: E402
-from alertprod.daymops.fitting import COVARIANCE, STATE, UPPER  # noqa: E402
 
 
 def measure(sky, with_orbits=False, with_increment=False):

@@ -12,7 +12,6 @@ DMTN-293; lsst.dax.apdb.Apdb.reassignDiaSourcesToSSObjects (columns that change)
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def reassign_sources(
         moment = history.Moment(seq, time, state.midpoint, inclusive=True)
         found = reassigned(database, moment, attributed)
         if store:
-            replay.store_reassigned(database, replace(state, time=time), found)
+            replay.store_reassigned(database, state, found)
         return found
 
     chain = fold_context.get("chain", "")

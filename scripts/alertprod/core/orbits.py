@@ -12,6 +12,11 @@ import numpy as np
 
 from alertprod.core import kepler
 
+#: Columns of tables with orbits: the state, the upper triangle of its covariance, the elements.
+STATE = ("x", "y", "z", "vx", "vy", "vz")
+UPPER = tuple(zip(*np.triu_indices(6), strict=True))
+COVARIANCE = tuple(f"cov{i}{j}" for i, j in UPPER)
+ELEMENTS = ("q", "e", "incl", "node", "argperi", "periTimeMjdTdb")
 OBLIQUITY = np.deg2rad(84381.448 / 3600.0)
 DEG = np.pi / 180.0
 # galactic north pole and node (Hipparcos Catalogue, ESA SP-1200, vol. 1, eq. 1.5.10)
@@ -24,6 +29,19 @@ _GALACTIC = np.array(
 )
 # Mean colours V-band of C and S asteroids in the Rubin bands (Grav et al. 2011, PASP 123, 423).
 V_MINUS_BAND = {"u": -1.77, "g": -0.35, "r": 0.21, "i": 0.37, "z": 0.35, "y": 0.35}
+
+
+def state_vectors(table) -> np.ndarray:
+    """States of a table of orbits, shape (n, 6)."""
+    return np.stack([table[name] for name in STATE], axis=-1)
+
+
+def covariance_matrices(table) -> np.ndarray:
+    """Covariances of the states of a table of orbits, shape (n, 6, 6)."""
+    full = np.zeros((len(table[COVARIANCE[0]]), 6, 6))
+    for name, (i, j) in zip(COVARIANCE, UPPER, strict=True):
+        full[:, i, j] = full[:, j, i] = table[name]
+    return full
 
 
 def ecliptic_to_equatorial(vector):

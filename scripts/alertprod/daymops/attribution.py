@@ -8,13 +8,12 @@ import numpy as np
 
 from alertprod.core import ephemeris, tables
 from alertprod.daymops.precovery import Orbits
+from alertprod.daymops.window import DETECTION
 
 log = logging.getLogger(__name__)
 
 LINKED, PRECOVERED, RECOVERED = "linked", "precovered", "recovered"
 PREDICTED, IDENTIFIED = "predicted", "identified"
-COPIED = ("diaSourceId", "visit", "detector", "midpointMjdTai", "ra", "dec", "raErr", "decErr",
-          "mag", "magErr", "band")  # fmt: skip
 
 
 def attributed(objects, rows, seen, given, options) -> dict:
@@ -79,7 +78,7 @@ def _of_sightings(objects, seen) -> dict:
 
 def _claim(table, owner, how) -> dict:
     none = np.zeros(tables.n_rows(table), dtype=np.int64)
-    copied = {name: table[name] for name in COPIED}
+    copied = {name: table[name] for name in DETECTION}
     return {**copied, "diaObjectId": table.get("diaObjectId", none), "row": owner, "how": how}
 
 

@@ -11,7 +11,7 @@ from alertprod.core import designations, ephemeris, ids, tables
 from alertprod.core import orbits as conics
 from alertprod.core.stage import stage
 from alertprod.daymops import attribution, precovery
-from alertprod.daymops.fitting import STATE, fit_linkages, full_covariance
+from alertprod.daymops.fitting import fit_linkages
 from alertprod.daymops.inputs import read_all, with_station
 
 log = logging.getLogger(__name__)
@@ -135,8 +135,8 @@ def identify(linkages, fitted, before, options):
     same = np.full(n, -1)
     if not m:
         return same
-    states = np.stack([before[c] for c in STATE], axis=-1)
-    full = full_covariance(before)
+    states = conics.state_vectors(before)
+    full = conics.covariance_matrices(before)
     taken: dict[int, float] = {}
     for k in range(n):
         rows = np.flatnonzero(linkages["linkageId"] == fitted["linkageId"][k])

@@ -7,21 +7,9 @@ import numpy as np
 from alertprod.core import orbits as conics
 from alertprod.core import tables
 from alertprod.core.errors import BadInput
+from alertprod.core.orbits import COVARIANCE, ELEMENTS, STATE, UPPER
 from alertprod.daymops import describe, fit
 from alertprod.daymops.refine import correct_nbody
-
-STATE = ("x", "y", "z", "vx", "vy", "vz")
-UPPER = tuple(zip(*np.triu_indices(6), strict=True))
-COVARIANCE = tuple(f"cov{i}{j}" for i, j in UPPER)
-ELEMENTS = ("q", "e", "incl", "node", "argperi", "periTimeMjdTdb")
-
-
-def full_covariance(table) -> np.ndarray:
-    """Covariances of a table of orbits as matrices, shape (n, 6, 6)."""
-    full = np.zeros((tables.n_rows(table), 6, 6))
-    for name, (i, j) in zip(COVARIANCE, UPPER, strict=True):
-        full[:, i, j] = full[:, j, i] = table[name]
-    return full
 
 
 def fit_linkages(linkages, options) -> dict:

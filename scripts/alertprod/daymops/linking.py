@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from alertprod.core import kepler, tables
+from alertprod.core.orbits import COVARIANCE, STATE, UPPER
 from alertprod.core.stage import stage
 from alertprod.daymops import fit, grow, purify
 from alertprod.daymops.choose import choose_linkages
@@ -16,8 +17,6 @@ from alertprod.daymops.inputs import read_all, with_station
 from alertprod.daymops.window import DETECTION, Window
 
 log = logging.getLogger(__name__)
-
-STATE = ("x", "y", "z", "vx", "vy", "vz")
 
 
 @stage("daymops", outputs=("linkages",))
@@ -189,8 +188,8 @@ def _table(window, kept):
     state = np.stack([link["state"] for link in kept])
     covariance = np.stack([link["covariance"] for link in kept])
     each |= {name: state[:, k] for k, name in enumerate(STATE)}
-    for a, b in zip(*np.triu_indices(6), strict=True):
-        each[f"cov{a}{b}"] = covariance[:, a, b]
+    for name, (a, b) in zip(COVARIANCE, UPPER, strict=True):
+        each[name] = covariance[:, a, b]
     table |= {name: np.repeat(value, count) for name, value in each.items()}
     return tables.conform(table, "linkages")
 

@@ -18,7 +18,6 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from alertprod.core import ephemeris, nbody, observer, orbits, tables
-from alertprod.daymops.fitting import STATE, full_covariance
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +71,9 @@ class Orbits:
 
     def __init__(self, table) -> None:
         self.table = table
-        self.start = np.stack([table[name] for name in STATE], axis=-1)
+        self.start = orbits.state_vectors(table)
         self.epoch = np.asarray(table["epochMjdTdb"], float)
-        self.covariance = full_covariance(table)
+        self.covariance = orbits.covariance_matrices(table)
         self.states, self.time = self.start, self.epoch
 
     def move(self, mjd_tai: float) -> None:

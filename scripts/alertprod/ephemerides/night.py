@@ -17,14 +17,13 @@ from alertprod.core import kepler, nbody, observer, orbits, tables
 from alertprod.core.defaults import complete
 from alertprod.core.designations import ss_object_id
 from alertprod.core.errors import BadInput
+from alertprod.core.orbits import COVARIANCE, STATE
 from alertprod.core.stage import stage
 from alertprod.ephemerides.catalog import read_orbits
 
 log = logging.getLogger(__name__)
 
 FIELD_RADIUS_DEG = 1.75  # where neither the visits nor a camera say
-COVARIANCE = tuple(f"cov{i}{j}" for i in range(6) for j in range(i, 6))
-STATE = ("x", "y", "z", "vx", "vy", "vz")
 
 
 @stage("ephemerides", outputs=("predicted_night",))
@@ -126,7 +125,7 @@ def _gather(path, discovered, options):
     if discovered and tables.n_rows(discovered):
         names.append(np.asarray(discovered["designation"], dtype=object))
         epochs.append(discovered["epochMjdTdb"])
-        states.append(np.stack([discovered[c] for c in STATE], axis=-1))
+        states.append(orbits.state_vectors(discovered))
         blank = np.full(len(discovered["H"]), np.nan)
         for key, values in (("h", discovered["H"]), ("g", discovered["G"]), ("g12", blank)):
             light[key].append(values)

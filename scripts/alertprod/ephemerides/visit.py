@@ -6,10 +6,10 @@ import numpy as np
 
 from alertprod.core import ephemeris, observer, orbits, tables
 from alertprod.core.defaults import complete
+from alertprod.core.orbits import ELEMENTS, STATE
 from alertprod.core.stage import stage
-from alertprod.ephemerides.night import COVARIANCE, STATE, with_camera
+from alertprod.ephemerides.night import with_camera
 
-ELEMENTS = ("q", "e", "incl", "node", "argperi", "periTimeMjdTdb")
 AU_DAY_KM_S = observer.AU_KM / observer.DAY_S
 
 
@@ -41,7 +41,7 @@ def predict_visit(predicted_night, visit, camera=None, *, config) -> dict:
     rows = _nearby(predicted_night, visit, time, radius)
     if not tables.n_rows(rows):
         return tables.empty("predicted")
-    states = np.stack([rows[c] for c in STATE], axis=-1)
+    states = orbits.state_vectors(rows)
     helio, topo = ephemeris.topocentric(states, rows["epochMjdTdb"], time_tai, obscode)
     ra, dec = orbits.directions(topo)
     cov = _sky_errors(rows, states, time_tai, obscode, options)
@@ -81,11 +81,7 @@ def _nearby(night, visit, time, radius):
 
 def _sky_errors(rows, states, time_tai, obscode, options):
     """Covariance (n, 2, 2) [arcsec^2] east/north; orbits without one get the configured error."""
-    n = len(states)
-    i, j = np.triu_indices(6)
-    full = np.zeros((n, 6, 6))
-    full[:, i, j] = np.stack([rows[c] for c in COVARIANCE], axis=-1)
-    full[:, j, i] = full[:, i, j]
+    full = orbits.covariance_matrices(rows)
     cov = ephemeris.sky_covariance(states, rows["epochMjdTdb"], full, time_tai, obscode)
     bad = ~np.isfinite(cov).all(axis=(1, 2))
     cov[bad] = np.eye(2) * options["default_error_arcsec"] ** 2
@@ -136,9 +132,7 @@ def _table(rows, helio, topo, cov, visit):
         "helioRange": helio_range,
         "helioRangeRate": np.sum(helio[:, :3] * helio[:, 3:], axis=1) / helio_range * AU_DAY_KM_S,
     }
-    elements = orbits.states_to_elements(
-        np.stack([rows[c] for c in STATE], axis=-1), rows["epochMjdTdb"]
-    )
+    elements = orbits.states_to_elements(orbits.state_vectors(rows), rows["epochMjdTdb"])
     table.update({name: elements[:, k] for k, name in enumerate(ELEMENTS)})
     table.update({name: rows[name] for name in ("epochMjdTdb", "H", "G")})
     for prefix, vectors in (("helio", helio), ("topo", topo)):

@@ -1,6 +1,5 @@
 """The brightest alerts of a night, with their stamps."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from alertprod.core.errors import Rejected
 from alertprod.core.tables import Table, n_rows, read_table, stack, take
+from alertprod.quality.stamps import read_cutouts
 
 COLUMNS = ["diaSourceId", "diaObjectId", "ssObjectId", "visit", "detector", "band", "ra", "dec"]
 COLUMNS += ["psfFlux", "snr", "reliability", "isDipole", "isNegative"]
@@ -81,20 +81,7 @@ def _chosen(sources: Table, count: int) -> list[dict[str, Any]]:
 
 
 def read_stamps(container: Path, source: int) -> dict[str, np.ndarray]:
-    """Return the stamps of one alert, empty if it is not in the container."""
-    import fastavro
-    from astropy.io import fits
-
-    if not container.is_file():
-        return {}
-    with open(container, "rb") as handle:
-        for record in fastavro.reader(handle):
-            if record["diaSourceId"] != source:
-                continue
-            found = {}
-            for name, field in STAMPS.items():
-                if record[field]:
-                    with fits.open(io.BytesIO(record[field])) as hdus:
-                        found[name] = np.array(hdus[0].data, dtype=np.float32)
-            return found if len(found) == len(STAMPS) else {}
-    return {}
+    """Return the stamps of one alert, empty if it is not in the container or lacks one."""
+    images = read_cutouts(container, {source}, STAMPS.values()).get(source, {})
+    found = {name: images[field] for name, field in STAMPS.items() if field in images}
+    return found if len(found) == len(STAMPS) else {}

@@ -1,8 +1,8 @@
-"""Difference stamps of many sources, each container of alerts read once."""
+"""Stamps of alerts, each container read once for all that is wanted of it."""
 
 import io
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -35,24 +35,35 @@ def difference_stamps(
     found: dict[int, np.ndarray] = {}
     for (visit, detector), members in sorted(wanted.items()):
         folder = Path(root) / str(visit_parts(visit)[0]) / str(visit) / "alerts"
-        found |= _read(folder / f"{detector:03d}.avro", members)
+        cutouts = read_cutouts(folder / f"{detector:03d}.avro", members, (FIELD,))
+        found |= {source: images[FIELD] for source, images in cutouts.items() if images}
     return found
 
 
-def _read(container: Path, members: set[int]) -> dict[int, np.ndarray]:
+def read_cutouts(
+    container: Path, members: Collection[int], fields: Iterable[str]
+) -> dict[int, dict[str, np.ndarray]]:
+    """Read cutouts of alerts: diaSourceId -> field -> image [y, x], of those that there are."""
     import fastavro
     from astropy.io import fits
 
     if not container.is_file():
         return {}
-    found = {}
+    found: dict[int, dict[str, np.ndarray]] = {}
     with open(container, "rb") as handle:
         schema = fastavro.reader(handle).writer_schema
         handle.seek(0)
         # the histories of the alerts are skipped, not decoded
-        fields = [f for f in schema["fields"] if f["name"] in ("diaSourceId", FIELD)]
-        for record in fastavro.reader(handle, {**schema, "fields": fields}):
-            if record["diaSourceId"] in members and record[FIELD]:
-                with fits.open(io.BytesIO(record[FIELD])) as hdus:
-                    found[record["diaSourceId"]] = np.array(hdus[0].data, dtype=np.float32)
+        wanted = [f for f in schema["fields"] if f["name"] in ("diaSourceId", *fields)]
+        for record in fastavro.reader(handle, {**schema, "fields": wanted}):
+            source = record["diaSourceId"]
+            if source not in members:
+                continue
+            found[source] = {}
+            for field in fields:
+                if record[field]:
+                    with fits.open(io.BytesIO(record[field])) as hdus:
+                        found[source][field] = np.array(hdus[0].data, dtype=np.float32)
+            if len(found) == len(members):
+                break
     return found

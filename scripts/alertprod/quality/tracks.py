@@ -11,7 +11,6 @@ import numpy as np
 from alertprod.core import ephemeris, nbody, observer, orbits
 from alertprod.core.tables import Table, n_rows
 
-STATE = ("x", "y", "z", "vx", "vy", "vz")
 STEP_D = 1.0 / 48.0  # fine enough for the loops that the Earth's turning puts into a track
 MARGIN_D = 0.1  # at least so much track is shown beyond the detections
 MARGIN = 0.04  # and this part of the arc
@@ -58,7 +57,7 @@ def _ends(times: np.ndarray) -> tuple[float, float]:
 
 def _places(table: Table, times: np.ndarray, obscode: str) -> tuple[np.ndarray, np.ndarray]:
     """Vectors from the observer (m, n, 3) and V magnitudes (m, n) of n objects at m times."""
-    start = np.stack([table[name] for name in STATE], axis=-1)
+    start = orbits.state_vectors(table)
     epochs, tdb = np.asarray(table["epochMjdTdb"], float), observer.tai_to_tdb(times)
     states = np.empty((len(times), n_rows(table), 6))
     for epoch in np.unique(epochs):
