@@ -21,9 +21,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from alertprod.core import observer, orbits, tables
+from alertprod.core.catalog import read_orbits
 from alertprod.core.defaults import complete
 from alertprod.ephemerides import night, predict_night, predict_visit
-from alertprod.ephemerides.catalog import read_orbits
 
 EPOCH = 61000.0
 BASE = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

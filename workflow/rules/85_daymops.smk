@@ -60,7 +60,8 @@ rule fit_orbits:
         singles=window("singles.parquet"),
         sightings=window("sightings.parquet"),
         orbits=found_orbits,
-        given=window("attributed.parquet", tonight=False),
+        given=attributed_before,
+        orbits_known=known_orbits,
     output:
         orbits=f"{NIGHT}/orbits.parquet",
         attributed=f"{NIGHT}/attributed.parquet",
@@ -82,6 +83,7 @@ rule report_discoveries:
         camera=CAMERA,
         orbits=f"{NIGHT}/orbits.parquet",
         attributed=f"{NIGHT}/attributed.parquet",
+        sightings=f"{NIGHT}/sightings.parquet",
     output:
         discoveries=f"{NIGHT}/discoveries.psv",
     log:

@@ -322,6 +322,16 @@ def found_linkages(wildcards):
     return found_before(wildcards, "linkages")
 
 
+def attributed_before(wildcards):
+    """Return what all nights before have given to solar-system objects."""
+    why = f"night {wildcards.night} needs all that was seen of the objects found before it"
+    return [
+        done_or_planned(f"<results>/{n}/attributed.parquet", n, why)
+        for n in earlier_nights(wildcards)
+        if config["daymops"]["enabled"]
+    ]
+
+
 def orbits_to_predict(wildcards):
     """Return the found orbits where the configuration wants them predicted."""
     return found_orbits(wildcards) if config["ephemerides"]["discovered"] else []
@@ -339,7 +349,7 @@ def night_inputs(name):
     return products
 
 
-def window(name, tonight=True):
+def window(name):
     """Make the input function for one product of the nights within the linking window."""
 
     def products(wildcards):
@@ -347,7 +357,7 @@ def window(name, tonight=True):
         reach = timedelta(days=config["daymops"]["window_nights"] - 1)
         first = f"{date(y, m, d) - reach:%Y%m%d}"
         nights = [n for n in earlier_nights(wildcards) if n >= first]
-        nights += [wildcards.night] if tonight else []
+        nights.append(wildcards.night)
         why = f"night {wildcards.night} needs {name} of its linking window"
         return [done_or_planned(f"<results>/{n}/{name}", n, why) for n in nights]
 

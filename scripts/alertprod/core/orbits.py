@@ -38,9 +38,14 @@ def state_vectors(table) -> np.ndarray:
 
 def covariance_matrices(table) -> np.ndarray:
     """Covariances of the states of a table of orbits, shape (n, 6, 6)."""
-    full = np.zeros((len(table[COVARIANCE[0]]), 6, 6))
-    for name, (i, j) in zip(COVARIANCE, UPPER, strict=True):
-        full[:, i, j] = full[:, j, i] = table[name]
+    return full_matrices(np.stack([table[name] for name in COVARIANCE], axis=-1))
+
+
+def full_matrices(upper) -> np.ndarray:
+    """Symmetric matrices (n, 6, 6) of their upper triangles (n, 21) in the order of `UPPER`."""
+    full = np.zeros((len(upper), 6, 6))
+    for k, (i, j) in enumerate(UPPER):
+        full[:, i, j] = full[:, j, i] = upper[:, k]
     return full
 
 

@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from alertprod.core import observer
+from alertprod.core.designations import pack
 from alertprod.core.errors import BadInput
 from alertprod.core.times import mjd_to_iso
 
@@ -32,15 +33,36 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def observations(detections: dict, trk_subs, options: dict) -> list[dict]:
+def names_of(designation: str) -> dict[str, str]:
+    """Return the fields by which the MPC knows an object: permID or provID, and trkSub.
+
+    Objects of the catalogue bear their packed designation as trkSub (a number above 619,999 as it
+    is, since its packed form has a letter that a trkSub may not have), our own just their name.
+    Other names stand as they are; `known_to_mpc` tells whether they may be sent.
+    """
+    name = designation.strip()
+    try:
+        packed = pack(name)
+    except ValueError:
+        return {"trkSub": name}
+    short = packed if _TRKSUB.match(packed) else name
+    return {"permID" if name.isdigit() else "provID": name, "trkSub": short}
+
+
+def known_to_mpc(designation: str) -> bool:
+    """Say whether a name is a designation of a minor planet, or may be a trkSub."""
+    return bool(_TRKSUB.match(names_of(designation)["trkSub"]))
+
+
+def observations(detections: dict, designations, options: dict) -> list[dict]:
     """ADES records (texts) of detections.
 
     Parameters
     ----------
     detections : table
         diaSourceId, midpointMjdTai, ra, dec, raErr, decErr [deg], mag, magErr, band.
-    trk_subs : sequence of str
-        Our own designation of each, at most eight characters.
+    designations : sequence of str
+        Our own designation of the object of each (at most eight characters), or the catalogue's.
     options : dict
         obscode, astrometric_catalogue, photometric_catalogue.
     """
@@ -50,8 +72,9 @@ def observations(detections: dict, trk_subs, options: dict) -> list[dict]:
     east = np.asarray(detections["raErr"], float) * np.cos(np.deg2rad(dec)) * 3600.0
     north = np.asarray(detections["decErr"], float) * 3600.0
     fixed = {"mode": "CCD", "stn": options["obscode"]}
+    known = {name: names_of(name) for name in sorted({str(d) for d in designations})}
     columns = (
-        trk_subs, detections["diaSourceId"].tolist(), back.tolist(),
+        designations, detections["diaSourceId"].tolist(), back.tolist(),
         (np.round(detections["ra"], 7) % 360.0).tolist(), dec.tolist(),
         east.tolist(), north.tolist(),
         detections["mag"].tolist(), detections["magErr"].tolist(), detections["band"],
@@ -59,7 +82,7 @@ def observations(detections: dict, trk_subs, options: dict) -> list[dict]:
     records = []
     for name, source, k, ra, d, e, n, mag, err, band in zip(*columns, strict=True):
         record = {
-            "trkSub": str(name), "obsSubID": str(source), **fixed, "obsTime": iso[k],
+            **known[str(name)], "obsSubID": str(source), **fixed, "obsTime": iso[k],
             "ra": f"{ra:.7f}", "dec": f"{d:+.7f}", "rmsRA": _error(e), "rmsDec": _error(n),
             "astCat": options["astrometric_catalogue"],
         }  # fmt: skip

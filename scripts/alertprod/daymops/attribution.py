@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from alertprod.core import ephemeris, tables
+from alertprod.core.designations import ss_object_id
 from alertprod.daymops.precovery import Orbits
 from alertprod.daymops.window import DETECTION
 
@@ -16,7 +17,7 @@ LINKED, PRECOVERED, RECOVERED = "linked", "precovered", "recovered"
 PREDICTED, IDENTIFIED = "predicted", "identified"
 
 
-def attributed(objects, rows, seen, given, options) -> dict:
+def attributed(objects, rows, names, seen, given) -> dict:
     """Table ``attributed``: detections of solar-system objects that no earlier night gave.
 
     Parameters
@@ -26,15 +27,22 @@ def attributed(objects, rows, seen, given, options) -> dict:
     rows : table or None
         Detections of the linkages with those that `precovery.search` added (``linkageId``; those
         of the linkage itself have a ``trackletId``).
+    names : dict
+        linkageId -> designation of linkages that are objects of the catalogue.
     seen : table
         Product ``sightings`` of the window. Those of found objects count, and those of known
         objects that association missed.
     given : set of int
         Sources that earlier nights gave away.
-    options : dict
-        Section ``daymops`` with the station.
+
+    Returns
+    -------
+    table
+        Residuals are still missing; see `with_residuals`.
     """
-    parts = [_of_linkages(objects, rows)] if rows is not None and tables.n_rows(rows) else []
+    parts = []
+    if rows is not None and tables.n_rows(rows):
+        parts = [_of_linkages(objects, rows), _of_catalogued(names, rows)]
     out = tables.stack([*parts, _of_sightings(objects, seen)])
     # the last entry of a source counts: a sighting is a sighting, even if a linkage took it up
     _, place = np.unique(out["diaSourceId"][::-1], return_index=True)
@@ -43,12 +51,10 @@ def attributed(objects, rows, seen, given, options) -> dict:
     if not fresh:
         return tables.empty("attributed")
     out = tables.take(out, np.array(fresh, dtype=int))
-    out["resRa"], out["resDec"] = _residuals(objects, out, options["obscode"])
-    out.pop("row")
     out = tables.sort_by(out, "designation", "midpointMjdTai", "diaSourceId")
-    names, counts = np.unique(out["how"].astype(str), return_counts=True)
+    kinds, counts = np.unique(out["how"].astype(str), return_counts=True)
     log.info(
-        "detections of found objects: %s", dict(zip(names.tolist(), counts.tolist(), strict=True))
+        "detections of found objects: %s", dict(zip(kinds.tolist(), counts.tolist(), strict=True))
     )
     return tables.conform(out, "attributed")
 
@@ -57,9 +63,18 @@ def _of_linkages(objects, rows) -> dict:
     place = {int(i): k for k, i in enumerate(objects["linkageId"]) if i}
     owner = np.array([place.get(int(i), -1) for i in rows["linkageId"]])
     use = owner >= 0
-    part = _claim(tables.take(rows, use), owner[use], _how(rows)[use])
+    part = _claim(tables.take(rows, use), _how(rows)[use])
     part["ssObjectId"] = objects["ssObjectId"][owner[use]]
     part["designation"] = objects["designation"][owner[use]]
+    return part
+
+
+def _of_catalogued(names, rows) -> dict:
+    name = np.array([names.get(int(i), "") for i in rows["linkageId"]], dtype=object)
+    use = name != ""
+    part = _claim(tables.take(rows, use), np.full(use.sum(), IDENTIFIED, dtype=object))
+    part["designation"] = name[use]
+    part["ssObjectId"] = np.array([ss_object_id(n) for n in name[use]], dtype=np.int64)
     return part
 
 
@@ -68,18 +83,18 @@ def _of_sightings(objects, seen) -> dict:
     owner = np.array([place.get(int(i), -1) for i in seen["ssObjectId"]], dtype=int)
     use = (owner >= 0) | seen["isIdentified"]
     how = np.where(seen["isIdentified"], IDENTIFIED, PREDICTED).astype(object)
-    part = _claim(tables.take(seen, use), owner[use], how[use])
+    part = _claim(tables.take(seen, use), how[use])
     part["ssObjectId"] = seen["ssObjectId"][use]
     part["designation"] = seen["designation"][use].copy()
-    found = part["row"] >= 0
-    part["designation"][found] = objects["designation"][part["row"][found]]
+    found = owner[use] >= 0
+    part["designation"][found] = objects["designation"][owner[use][found]]
     return part
 
 
-def _claim(table, owner, how) -> dict:
+def _claim(table, how) -> dict:
     none = np.zeros(tables.n_rows(table), dtype=np.int64)
     copied = {name: table[name] for name in DETECTION}
-    return {**copied, "diaObjectId": table.get("diaObjectId", none), "row": owner, "how": how}
+    return {**copied, "diaObjectId": table.get("diaObjectId", none), "how": how}
 
 
 def _how(rows) -> np.ndarray:
@@ -95,24 +110,34 @@ def _how(rows) -> np.ndarray:
     return np.where(own, LINKED, np.where(before, PRECOVERED, RECOVERED)).astype(object)
 
 
-def _residuals(objects, rows, obscode):
-    """Observed minus computed by the object's orbit, east and north [arcsec]; NaN without one."""
-    east, north = np.full(len(rows["row"]), np.nan), np.full(len(rows["row"]), np.nan)
-    mine = np.flatnonzero(rows["row"] >= 0)
+def with_residuals(objects, rows, options) -> dict:
+    """Fill in observed minus computed by the objects' orbits; NaN for objects without one."""
+    place = {int(i): k for k, i in enumerate(objects["ssObjectId"])}
+    owner = np.array([place.get(int(i), -1) for i in rows["ssObjectId"]], dtype=int)
+    east, north = _residuals(objects, rows, owner, options["obscode"])
+    return tables.conform({**rows, "resRa": east, "resDec": north}, "attributed")
+
+
+def _residuals(objects, rows, owner, obscode):
+    """Observed minus computed, east and north [arcsec]; `owner` is the row of the orbit or -1."""
+    east, north = np.full(len(owner), np.nan), np.full(len(owner), np.nan)
+    mine = np.flatnonzero(owner >= 0)
     if not len(mine):
         return east, north
-    used, index = np.unique(rows["row"][mine], return_inverse=True)
+    used, index = np.unique(owner[mine], return_inverse=True)
+    index = dict(zip(mine.tolist(), index.tolist(), strict=True))
     orbit = Orbits(tables.take(objects, used))
-    nights = rows["visit"][mine] // 100_000
-    for night in np.unique(nights):
-        inside = np.flatnonzero(nights == night)
-        orbit.move(float(np.median(rows["midpointMjdTai"][mine[inside]])))
-        for time in np.unique(rows["midpointMjdTai"][mine[inside]]):
-            now = inside[rows["midpointMjdTai"][mine[inside]] == time]
+    nights = rows["visit"] // 100_000
+    for night in np.unique(nights[mine]):
+        inside = mine[nights[mine] == night]
+        orbit.move(float(np.median(rows["midpointMjdTai"][inside])))
+        for time in np.unique(rows["midpointMjdTai"][inside]):
+            now = inside[rows["midpointMjdTai"][inside] == time]
+            which = np.array([index[k] for k in now.tolist()])
             _, topo = ephemeris.topocentric(
-                orbit.states[index[now]], orbit.time[index[now]], float(time), obscode
+                orbit.states[which], orbit.time[which], float(time), obscode
             )
-            for k, vector in zip(mine[now], topo, strict=True):
+            for k, vector in zip(now, topo, strict=True):
                 e, n = ephemeris.tangent_offsets(rows["ra"][k], rows["dec"][k], vector[None])
                 east[k], north[k] = -e[0], -n[0]
     return east, north

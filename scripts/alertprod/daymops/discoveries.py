@@ -7,22 +7,25 @@ from datetime import date
 
 import numpy as np
 
-from alertprod.core import designations, ephemeris, ids, tables
-from alertprod.core import orbits as conics
+from alertprod.core import designations, ids, tables
 from alertprod.core.stage import stage
-from alertprod.daymops import attribution, precovery
+from alertprod.daymops import attribution, identity, precovery
 from alertprod.daymops.fitting import fit_linkages
 from alertprod.daymops.inputs import read_all, with_station
+from alertprod.daymops.refit import refit
 
 log = logging.getLogger(__name__)
 
 
 @stage("daymops", outputs=("orbits", "attributed"))
-def fit_orbits(linkages, singles, sightings=(), orbits=None, given=(), camera=None, *, config):
+def fit_orbits(
+    linkages, singles, sightings=(), orbits=None, given=(), orbits_known=(), camera=None, *, config
+):
     """Fit the linkages of tonight's window and add them to the orbits found so far.
 
     Each orbit is then used to find more detections among the single sources of the window, and
-    fitted again with these and with what association gave to its object by prediction.
+    fitted again with these and with what association gave to its object by prediction. Objects
+    of the catalogue that nobody predicted near enough are recognised, and are no discoveries.
 
     Parameters
     ----------
@@ -35,7 +38,9 @@ def fit_orbits(linkages, singles, sightings=(), orbits=None, given=(), camera=No
     orbits : table or empty
         Product ``orbits`` of the previous night.
     given : list of tables or paths
-        Product ``attributed`` of the earlier nights of the window.
+        Product ``attributed`` of all earlier nights.
+    orbits_known : path or empty
+        Catalogue of known orbits.
     camera : Camera, optional
         Gives the station.
     config : dict
@@ -55,20 +60,46 @@ def fit_orbits(linkages, singles, sightings=(), orbits=None, given=(), camera=No
         {**before, "status": np.full(tables.n_rows(before), "kept", dtype=object),
          "linkageId": np.zeros(tables.n_rows(before), dtype=np.int64)}, "orbits",
     )  # fmt: skip
-    seen = _stacked(sightings, "sightings")
-    loose = _stacked(singles, "singles")
-    if not tables.n_rows(linkages):
-        return before, attribution.attributed(before, None, seen, _ids(given), options)
-    night = int(max(t["visit"].max() for t in (linkages, loose, seen) if tables.n_rows(t)))
+    seen, loose = _stacked(sightings, "sightings"), _stacked(singles, "singles")
+    dated = [int(t["visit"].max()) for t in (linkages, loose, seen) if tables.n_rows(t)]
+    night = max(dated, default=0) // 100_000
+    after, rows, names = before, None, {}
+    if tables.n_rows(linkages):
+        after, rows, names = _of_linkages(
+            linkages, (loose, seen), before, orbits_known, {**options, "night": night}
+        )
+    tonight = attribution.attributed(after, rows, names, seen, _ids(given, rows, seen))
+    after = refit(after, tonight, given, options, night)
+    return after, attribution.with_residuals(after, tonight, options)
+
+
+def _of_linkages(linkages, sources, before, catalogue, options):
+    """Orbits with those of tonight's linkages, all detections of these, and known objects' names.
+
+    Returns
+    -------
+    orbits : table
+    rows : table
+        Detections of the linkages and those that their orbits found.
+    names : dict
+        linkageId -> designation of those that the catalogue knows.
+    """
+    loose, seen = sources
     fitted = fit_linkages(linkages, options)
-    same = identify(linkages, fitted, before, options)
+    same = identity.found_before(linkages, fitted, before, options)
     more = precovery.search(fitted, loose, linkages, options)
     more = _with_sightings(more, seen, fitted, before["ssObjectId"], same)
     more = _fit_again(fitted, linkages, more, options)
-    after = _merge(fitted, same, before, night // 100_000)
+    names = np.full(len(same), "", dtype=object)
+    new = np.flatnonzero((same < 0) & (fitted["quality"] != "poor"))
+    if catalogue and len(new):
+        names[new] = identity.catalogued(linkages, tables.take(fitted, new), catalogue, options)
+    fresh = new[names[new] == ""]
+    after = _merge(fitted, same, fresh, before, options["night"])
     rows = precovery.extended(linkages, more)
     rows = {**rows, "diaObjectId": _objects_of(rows["diaSourceId"], loose, seen)}
-    return after, attribution.attributed(after, rows, seen, _ids(given), options)
+    found = zip(fitted["linkageId"].tolist(), names.tolist(), strict=True)
+    return after, rows, {link: name for link, name in found if name}
 
 
 def _stacked(items, product) -> dict:
@@ -77,9 +108,16 @@ def _stacked(items, product) -> dict:
     return tables.stack(parts) if parts else tables.empty(product)
 
 
-def _ids(given) -> set[int]:
-    """Sources that earlier nights gave to objects."""
-    return {int(i) for part in read_all(given or []) for i in part["diaSourceId"]}
+def _ids(given, *tonight) -> set[int]:
+    """Sources that earlier nights gave to objects, among those that matter tonight."""
+    wanted = [t["diaSourceId"] for t in tonight if t is not None]
+    wanted = np.concatenate(wanted) if wanted else np.zeros(0, dtype=np.int64)
+    found: set[int] = set()
+    for item in given or []:  # one at a time: there may be a year of them
+        for part in read_all([item]):
+            ids = part["diaSourceId"]
+            found.update(ids[np.isin(ids, wanted)].tolist())
+    return found
 
 
 def _objects_of(sources, *tables_) -> np.ndarray:
@@ -124,53 +162,8 @@ def _fit_again(fitted, linkages, more, options) -> dict:
     return tables.take(more, np.isin(more["linkageId"], again["linkageId"][better]))
 
 
-def identify(linkages, fitted, before, options):
-    """Which earlier orbit each linkage belongs to: its row in `before`, or -1.
-
-    An orbit and a linkage are one if the orbit predicts the middle detection to within the gate
-    widened by its own uncertainty, and refits of the linkage started at it stay acceptable; the
-    nearest prediction wins.
-    """
-    n, m = len(fitted["linkageId"]), tables.n_rows(before)
-    same = np.full(n, -1)
-    if not m:
-        return same
-    states = conics.state_vectors(before)
-    full = conics.covariance_matrices(before)
-    taken: dict[int, float] = {}
-    for k in range(n):
-        rows = np.flatnonzero(linkages["linkageId"] == fitted["linkageId"][k])
-        total = np.zeros(m)
-        for r in rows[[0, len(rows) // 2, -1]]:
-            t = float(linkages["midpointMjdTai"][r])
-            _, topo = ephemeris.topocentric(states, before["epochMjdTdb"], t, options["obscode"])
-            east, north = ephemeris.tangent_offsets(linkages["ra"][r], linkages["dec"][r], topo)
-            behind = (
-                topo[:, :3]
-                @ conics.unit_vectors(linkages["ra"][r : r + 1], linkages["dec"][r : r + 1])[0]
-                <= 0.0
-            )
-            near = np.flatnonzero((np.hypot(east, north) < 3600.0) & ~behind)
-            miss = np.full(m, np.inf)
-            if len(near):
-                cov = ephemeris.sky_covariance(
-                    states[near], before["epochMjdTdb"][near], full[near], t, options["obscode"]
-                )
-                sigma2 = np.minimum(np.trace(cov, axis1=1, axis2=2), 300.0**2)
-                gate2 = options["same_arcsec"] ** 2 + 25.0 * np.nan_to_num(sigma2)
-                miss[near] = (east[near] ** 2 + north[near] ** 2) / gate2
-            total = np.maximum(total, miss)
-        best = int(np.argmin(total))
-        if total[best] < 1.0 and total[best] < taken.get(best, np.inf):
-            if best in taken:
-                same[same == best] = -1
-            same[k] = best
-            taken[best] = float(total[best])
-    return same
-
-
-def _merge(fitted, same, before, night):
-    """Update the orbits that were found again, append the new ones."""
+def _merge(fitted, same, new, before, night):
+    """Update the orbits that were found again, append those in rows `new` of the fits."""
     n = len(fitted["linkageId"])
     out = {name: column.copy() for name, column in before.items()}
     for k in np.flatnonzero(same >= 0):
@@ -186,7 +179,6 @@ def _merge(fitted, same, before, night):
         out["fitNight"][row] = night
         changed = fitted["nObs"][k] > before["nObs"][row]
         out["status"][row] = "updated" if changed else "kept"
-    new = np.flatnonzero((same < 0) & (fitted["quality"] != "poor"))
     if not len(new):
         return out
     day = (date(night // 10_000, night // 100 % 100, night % 100) - ids.FIRST_DAY).days

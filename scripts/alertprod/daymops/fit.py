@@ -148,8 +148,23 @@ def design(state, epoch, ob, moved, partials, east, north):
 
 
 @njit(cache=True)
-def _normal(state, epoch, obs, use, normal, right):
-    """Normal matrix and right-hand side of the linearised problem; returns chi square."""
+def normal_equations(state, epoch, obs, use, normal, right):
+    """Normal equations of the linearised problem at `state`.
+
+    Parameters
+    ----------
+    state, epoch, obs, use
+        As for `correct`.
+    normal : ndarray, shape (6, 6)
+        Receives the normal matrix.
+    right : ndarray, shape (6,)
+        Receives the right-hand side.
+
+    Returns
+    -------
+    float
+        Chi square; 1e300 when the object is behind the observer.
+    """
     normal[:] = 0.0
     right[:] = 0.0
     chi2 = 0.0
@@ -249,7 +264,7 @@ def add_energy_prior(state, weight, normal, right):
 @njit(cache=True)
 def _cost(state, epoch, obs, use, weight, normal, right):
     """Chi square and chi square with prior; fills the normal equations of the state."""
-    chi2 = _normal(state, epoch, obs, use, normal, right)
+    chi2 = normal_equations(state, epoch, obs, use, normal, right)
     if not chi2 < 1e300:
         return 1e300, 1e300
     if weight > 0.0:

@@ -11,6 +11,8 @@ from alertprod.core.orbits import COVARIANCE, ELEMENTS, STATE, UPPER
 from alertprod.daymops import describe, fit
 from alertprod.daymops.refine import correct_nbody
 
+STRICT = 16.0  # times the prior with which a fit with a prior begins
+
 
 def fit_linkages(linkages, options) -> dict:
     """Orbits of all linkages as a table in order of linkageId (without names)."""
@@ -26,7 +28,8 @@ def fit_linkages(linkages, options) -> dict:
     start = np.stack([linkages[c][first] for c in STATE], axis=-1)
     states, covariances, chi2, bounded = _fit_all(start, float(epochs[0]), obs, groups, options)
     solution = states, covariances, chi2, bounded
-    return _describe(linkages, link_id, groups, solution, (obs, options))
+    table = describe_fits(linkages, groups, solution, obs, options)
+    return {**table, "linkageId": link_id, "firstDiaSourceId": link_id}
 
 
 def _fit_all(start, epoch, obs, groups, options):
@@ -38,15 +41,17 @@ def _fit_all(start, epoch, obs, groups, options):
     for k in range(n):
         chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], 0.0, 40, normal)
         covariances[k] = fit.invert(normal)
-        if not (_relative_error(states[k], covariances[k]) < options["prior_below"]):
+        if not (relative_error(states[k], covariances[k]) < options["prior_below"]):
             weight[k] = options["prior_weight"]
             states[k] = start[k]
-            chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], weight[k], 40, normal)
+            # straight to the wanted prior the fit may creep; from a circle it is a few steps
+            for prior in (STRICT * weight[k], weight[k]):
+                chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], prior, 60, normal)
             covariances[k] = fit.invert(normal)
     # an orbit that cannot be would force tiny steps on all that share its integration
     sane = np.flatnonzero(is_sane(states, conics.states_to_elements(states, epoch)))
     if options["dynamics"] == "nbody" and len(sane):
-        better, cov, new = correct_nbody(
+        better, cov, new, _ = correct_nbody(
             states[sane], epoch, obs, [groups[k] for k in sane], weight=weight[sane]
         )
         good = np.isfinite(cov).all(axis=(1, 2)) & (new < chi2[sane] + 10.0)
@@ -55,7 +60,7 @@ def _fit_all(start, epoch, obs, groups, options):
     return states, covariances, chi2, weight > 0.0
 
 
-def _relative_error(state, covariance):
+def relative_error(state, covariance):
     """One-sigma error of 1/a relative to 1/r: small when the arc tells the energy."""
     mu = fit.GM
     r = np.linalg.norm(state[:3])
@@ -64,29 +69,43 @@ def _relative_error(state, covariance):
     return np.sqrt(variance) * r if variance >= 0.0 else np.inf
 
 
-def _describe(linkages, link_id, groups, solution, context):
-    """Table of elements, brightness, class and quality; one row per linkage."""
-    (states, covariances, chi2, bounded), (obs, options) = solution, context
-    epoch = float(linkages["epochMjdTdb"][0])
+def describe_fits(detections, groups, solution, obs, options) -> dict:
+    """Columns of product ``orbits`` that follow from fits of one epoch.
+
+    Parameters
+    ----------
+    detections : table
+        visit, midpointMjdTai, mag, magErr, band, raErr, decErr, dec; epochMjdTdb of the fits.
+    groups : list of ndarray of int
+        Rows of `detections` and `obs` that each fit used.
+    solution : tuple
+        states (n, 6), covariances (n, 6, 6), chi2 (n,), whether a prior was used (n,).
+    obs : ndarray, shape (m, WIDTH)
+        Observation blocks.
+    options : dict
+        ``slope_g``.
+    """
+    states, covariances, chi2, bounded = solution
+    epoch = float(detections["epochMjdTdb"][0])
     elements = conics.states_to_elements(states, epoch)
-    n = len(link_id)
+    n = len(groups)
     count = np.array([len(g) for g in groups])
     h, h_err = np.full(n, 99.0), np.full(n, np.nan)
     arc, nights = np.empty(n), np.empty(n, dtype=int)
     for k, g in enumerate(groups):
-        part = tables.take(linkages, g)
+        part = tables.take(detections, g)
         arc[k] = np.ptp(part["midpointMjdTai"])
-        nights[k] = part["nNights"][0]
+        nights[k] = len(np.unique(part["visit"] // 100_000))
         h[k], h_err[k] = describe.absolute_magnitude(
             states[k], epoch, part, obs[g], options["slope_g"]
         )
-    rms = np.sqrt(chi2 / (2 * count)) * _typical_error(linkages, groups)
+    rms = np.sqrt(chi2 / (2 * count)) * _typical_error(detections, groups)
     classes = np.array([describe.orbit_class(*row[:3]) for row in elements], dtype=object)
     sane = is_sane(states, elements)
     fit_ok = chi2 < 4.0 * np.maximum(2 * count - 6, 4)
     quality = np.where(sane & fit_ok, np.where(bounded, "bounded", "good"), "poor").astype(object)
     return {
-        "linkageId": link_id, "firstDiaSourceId": link_id, "epochMjdTdb": np.full(n, epoch),
+        "epochMjdTdb": np.full(n, epoch),
         **{c: states[:, k] for k, c in enumerate(STATE)},
         **{c: covariances[:, i, j] for c, (i, j) in zip(COVARIANCE, UPPER, strict=True)},
         **{c: elements[:, k] for k, c in enumerate(ELEMENTS)},

@@ -119,7 +119,7 @@ def fit_long_arc(obs, epoch=None, *, reject_sigma=4.0, rounds=3):
             keep = inside[(np.abs(residual[inside]) < reject_sigma * error).all(axis=1)]
             if len(keep) < 6:
                 keep = inside
-            states, covs, _ = correct_nbody(state[None], epoch, obs, [keep], rounds=2, batch=1)
+            states, covs, *_ = correct_nbody(state[None], epoch, obs, [keep], rounds=2, batch=1)
             if np.isfinite(covs[0]).all():
                 state, covariance = states[0], covs[0]
             used[:] = False

@@ -39,12 +39,16 @@ def correct_nbody(states, epoch, obs, groups, *, weight=None, rounds=3, batch=8)
     covariances : ndarray, shape (n, 6, 6)
     chi2 : ndarray, shape (n,)
         At the returned states, to first order of the last correction.
+    suspects : ndarray, shape (n, 2)
+        The observation (its place in the group) without which chi square would fall most, to first
+        order, and by how much.
     """
     states = np.array(states, float)
     n = len(states)
     weight = np.zeros(n) if weight is None else weight
     covariances, chi2 = np.full((n, 6, 6), np.nan), np.full(n, np.inf)
-    solution = states, covariances, chi2
+    suspects = np.zeros((n, 2))
+    solution = states, covariances, chi2, suspects
     distance = np.linalg.norm(states[:, :3], axis=1)
     order = np.lexsort((np.arange(n), distance))
     for k in range(0, n, batch):
@@ -53,12 +57,12 @@ def correct_nbody(states, epoch, obs, groups, *, weight=None, rounds=3, batch=8)
             moved = _round(solution, epoch, obs, groups, weight, part)
             if not moved:
                 break
-    return states, covariances, chi2
+    return states, covariances, chi2, suspects
 
 
 def _round(solution, epoch, obs, groups, weight, part):
     """One correction, in place, of the objects in `part`; False when all have settled."""
-    states, covariances, chi2 = solution
+    states, covariances, chi2, suspects = solution
     rows = [groups[k] for k in part]
     times = np.unique(np.concatenate([obs[r, fit.TIME] for r in rows]))
     step = np.concatenate(
@@ -93,9 +97,30 @@ def _round(solution, epoch, obs, groups, weight, part):
             continue
         states[k] += delta
         covariances[k] = covariance
-        chi2[k] = float(np.sum((value - design @ delta) ** 2))
+        left = value - design @ delta
+        chi2[k] = float(np.sum(left**2))
+        suspects[k] = _suspect(design, left, covariance)
         moved |= float(delta @ normal @ delta) > 1e-4
     return moved
+
+
+def _suspect(design, left, covariance):
+    """Place of the observation whose loss would lower chi square most, and by how much.
+
+    An observation pulls the orbit towards itself: what a residual hides by that is undone with its
+    leverage.
+    """
+    count = len(left) // 2
+    pair = np.stack([left[:count], left[count:]], axis=-1)
+    rows = np.stack([design[:count], design[count:]], axis=1)
+    free = np.eye(2) - rows @ covariance @ np.swapaxes(rows, 1, 2)
+    # an observation that alone tells something of the orbit has nothing that contradicts it
+    alone = np.linalg.det(free) < 1e-3
+    free[alone] = np.eye(2)
+    gain = np.einsum("ni,nij,nj->n", pair, np.linalg.inv(free), pair)
+    gain[alone] = 0.0
+    worst = int(np.argmax(gain))
+    return worst, float(gain[worst])
 
 
 def offsets(at, ob):

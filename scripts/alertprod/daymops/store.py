@@ -15,11 +15,14 @@ import numpy as np
 from alertprod.core import tables
 from alertprod.core.errors import Rejected
 from alertprod.core.files import digest, file_digest
+from alertprod.daymops import ades
 from alertprod.daymops import ledger as exchange
 from alertprod.daymops.database import LATEST, as_rows, insert, open_database, schema
 
 log = logging.getLogger(__name__)
 
+CATALOGUE = "catalogue"
+"""Source of the designations of objects that DayMOPS recognised but did not find."""
 PRODUCTS = ("tracklets", "orbits", "attributed")
 """Products of a night that the database is made from."""
 
@@ -83,6 +86,9 @@ def forget_nights(db, nights: list[int]) -> None:
     db.conn.executemany(f"DELETE FROM tracklet_sources WHERE trackletId IN ({sources})", marks)
     for name in ("tracklets", "observations", "orbits", "nights"):
         db.conn.executemany(f'DELETE FROM "{name}" WHERE night = ?', marks)
+    if nights:  # catalogued objects that one of these nights brought in first
+        for statement in _FORGET_CATALOGUED:
+            db.conn.execute(statement, (min(nights),) * statement.count("?"))
 
 
 def store_night(db, night: int, paths: dict[str, Path], root: Path) -> None:
@@ -92,6 +98,7 @@ def store_night(db, night: int, paths: dict[str, Path], root: Path) -> None:
     columns = {name: list(kinds) for name, kinds, *_ in schema()}
     _store_orbits(db, night, _read(paths["orbits"], "orbits"), columns)
     seen = _read(paths["attributed"], "attributed")
+    _store_catalogued(db, night, seen)
     rows = as_rows(seen, "attributed", columns["observations"][:-1], (night,))
     # a source that an earlier night gave to the object stays with that night
     came = insert(db, "observations", rows, ignore=True)
@@ -123,6 +130,25 @@ def _store_orbits(db, night: int, found: dict, columns: dict) -> None:
     insert(db, "orbits", as_rows(part, "orbits", columns["orbits"][:-1], (night,)))
 
 
+def _store_catalogued(db, night: int, seen: dict) -> None:
+    """Add the objects of the catalogue to which the night gave sources."""
+    known = {row[0] for row in db.conn.execute("SELECT ssObjectId FROM objects")}
+    first: dict[int, tuple[int, str]] = {}
+    for number, source, name in zip(
+        seen["ssObjectId"].tolist(), seen["diaSourceId"].tolist(), seen["designation"], strict=True
+    ):
+        if number not in known:
+            first[number] = min(first.get(number, (source, name)), (source, name))
+    day = f"{night // 10_000:04d}-{night // 100 % 100:02d}-{night % 100:02d}"
+    for number, (source, name) in sorted(first.items()):
+        names = ades.names_of(name)
+        columns = "ssObjectId, trkSub, firstDiaSourceId, discoveryNight"
+        row = (number, names["trkSub"], source, night)
+        db.conn.execute(f"INSERT INTO objects ({columns}) VALUES (?, ?, ?, ?)", row)
+        kind = "permanent" if "permID" in names else "provisional"
+        insert(db, "designations", [(number, name, kind, CATALOGUE, day)])
+
+
 def _read(path: Path, product: str) -> dict:
     try:
         return tables.read_table(path)
@@ -138,6 +164,16 @@ def refresh(db) -> None:
 
 
 _COLUMNS = ", ".join(LATEST)
+_BROUGHT_IN = f"""(SELECT o.ssObjectId FROM objects AS o JOIN designations AS d USING (ssObjectId)
+    WHERE d.source = '{CATALOGUE}' AND o.discoveryNight >= ?)"""
+_FORGET_CATALOGUED = (
+    # marked first, since the names say which objects are meant
+    "DROP TABLE IF EXISTS temp.gone",
+    f"CREATE TEMP TABLE gone AS SELECT ssObjectId FROM {_BROUGHT_IN}",
+    "DELETE FROM designations WHERE ssObjectId IN (SELECT ssObjectId FROM temp.gone)",
+    "DELETE FROM objects WHERE ssObjectId IN (SELECT ssObjectId FROM temp.gone)",
+    "DROP TABLE temp.gone",
+)
 _OBJECTS = (
     # the names go first: they hold a key to the object
     """DELETE FROM designations WHERE NOT EXISTS

@@ -12,17 +12,20 @@ import logging
 
 import numpy as np
 from numba import njit
+from scipy.spatial import cKDTree
 
-from alertprod.core import kepler, nbody, observer, orbits, tables
+from alertprod.core import ephemeris, kepler, nbody, observer, orbits, tables
+from alertprod.core.catalog import read_orbits
 from alertprod.core.defaults import complete
 from alertprod.core.designations import ss_object_id
 from alertprod.core.errors import BadInput
 from alertprod.core.orbits import COVARIANCE, STATE
 from alertprod.core.stage import stage
-from alertprod.ephemerides.catalog import read_orbits
 
 log = logging.getLogger(__name__)
 
+TWIN_ARCSEC, MOST_TWIN_ARCSEC = 3.0, 30.0  # between two orbits of one object
+TWIN_RATE = 12.0  # arcsec/day, between their motions
 FIELD_RADIUS_DEG = 1.75  # where neither the visits nor a camera say
 
 
@@ -228,6 +231,8 @@ def _night_table(objects, pointings, options):
     last = float(observer.tai_to_tdb(pointings["last"]))
     middle = 0.5 * (first + last)
     states = _carry(objects["states"], objects["epoch"], middle, options["dynamics"])
+    single = ~_twins(objects, states, middle, pointings["obscode"])
+    objects, states = {key: value[single] for key, value in objects.items()}, states[single]
     earth, _ = observer.earth_state(middle)
     sun, _ = observer.sun_state(middle)
     distance = np.linalg.norm(states[:, :3] + sun[0] - earth[0], axis=1)
@@ -241,6 +246,35 @@ def _night_table(objects, pointings, options):
         path = nbody.trajectory(states[k : k + 1], middle, centres)[:, 0]
         rows.extend(zip([k] * count, centres, edges[:-1], edges[1:], path, strict=True))
     return _rows_to_table(rows, objects, covariance)
+
+
+def _twins(objects, states, time, obscode):
+    """Rows of the catalogue that are objects of our own, by now designated; ours stay.
+
+    So an object keeps one identifier through a survey. Our orbit holds all our observations of it.
+    """
+    twin = np.zeros(len(states), dtype=bool)
+    ours = np.isfinite(objects["covariance"]).all(axis=1)
+    mine, theirs = np.flatnonzero(ours), np.flatnonzero(~ours & np.isfinite(states).all(axis=1))
+    if not len(mine) or not len(theirs):
+        return twin
+    now, tai = np.full(len(states), time), float(observer.tdb_to_tai(time))
+    _, topo = ephemeris.topocentric(states, now, tai, obscode)
+    unit = orbits.unit_vectors(*orbits.directions(topo))
+    rate = np.stack(ephemeris.rates(topo), axis=-1) * 3600.0
+    cov = ephemeris.sky_covariance(
+        objects["states"][mine], objects["epoch"][mine],
+        orbits.full_matrices(objects["covariance"][mine]), tai, obscode,
+    )  # fmt: skip
+    sigma = np.sqrt(np.trace(cov, axis1=1, axis2=2))
+    reach = np.clip(3.0 * sigma, TWIN_ARCSEC, MOST_TWIN_ARCSEC)
+    near = cKDTree(unit[theirs]).query_ball_point(unit[mine], np.deg2rad(reach / 3600.0))
+    for k, found in zip(mine, near, strict=True):
+        for j in theirs[np.array(found, dtype=int)]:
+            if np.hypot(*(rate[j] - rate[k])) < TWIN_RATE:
+                twin[j] = True
+                log.info("%s is our %s", objects["designation"][j], objects["designation"][k])
+    return twin
 
 
 def _carry(states, epochs, time, dynamics):

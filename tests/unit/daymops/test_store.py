@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from alertprod.core import designations, tables
 from alertprod.core.errors import BadInput
 from alertprod.daymops.database import TABLES, dump, open_database
 from alertprod.daymops.store import store_moving_objects
@@ -178,3 +179,29 @@ def test_what_orbit_fits_leave_is_stored_and_reported(linkages, tracklets, tmp_p
     assert len(rows["tracklets"]) == len(set(tracklets[-1]["trackletId"].tolist()))
     _, records = ades.read_psv(report_discoveries(orbits, attributed, config={}))
     assert {int(r["obsSubID"]) for r in records} == set(attributed["diaSourceId"].tolist())
+
+
+def test_objects_of_the_catalogue_come_in_with_their_sources_and_go_with_them(world, moving_world):
+    """A night recognises an object of the catalogue; run again, it does not."""
+    folder = world.root / str(moving_world.night_of(1))
+    plain = tables.read_table(folder / "attributed.parquet")
+    store(world)
+    before = dump(world.database)
+    known = {name: column.copy() for name, column in plain.items()}
+    mine = known["designation"] == "A4u00001"
+    known["designation"][mine], known["how"][mine] = "2019 AB12", "identified"
+    known["ssObjectId"][mine] = designations.ss_object_id("2019 AB12")
+    tables.write_table(folder / "attributed.parquet", known, "attributed")
+    store(world, moving_world.night_of(1))
+    with open_database(world.database, write=False) as db:
+        row = db.query(
+            "SELECT o.trkSub, o.designation, o.status, o.nObservations FROM objects AS o "
+            "WHERE designation = '2019 AB12'"
+        )
+        assert list(row) == [
+            {"trkSub": "K19A12B", "designation": "2019 AB12", "status": "designated",
+             "nObservations": int(mine.sum())}
+        ]  # fmt: skip
+    tables.write_table(folder / "attributed.parquet", plain, "attributed")
+    store(world, moving_world.night_of(1))
+    assert dump(world.database) == before

@@ -203,3 +203,26 @@ def test_brightness_follows_the_system_that_the_catalogue_gives(tmp_path):
         average = ephemeris.magnitude_hg(12.0, 0.15, *place)
         assert found["ephVmag"][row] == pytest.approx(dark if name == "both" else average)
         assert abs(dark - average) > 0.02
+
+
+def test_our_object_and_its_entry_in_the_catalogue_are_predicted_once(catalogue):
+    """The MPC designates what we found; its orbit lies an arcsecond beside ours."""
+    el, ra, dec = crowd(40)
+    states = orbits.elements_to_states(el, EPOCH)
+    names = [f"S{k:04d}" for k in range(len(el))]
+    alike = el.copy()
+    alike[:, 5] += 5e-4  # days late
+    path = catalogue(*[(n, EPOCH, *row, 18, 0.15) for n, row in zip(names, alike, strict=True)])
+    ours = {
+        "designation": np.array([f"A4u0000{k}" for k in range(5)], dtype=object),
+        "epochMjdTdb": np.full(5, EPOCH), "H": np.full(5, 18.0), "G": np.full(5, 0.15),
+        **{c: states[:5, k] for k, c in enumerate(night.STATE)},
+        **{c: np.full(5, 1e-14 if c[3] == c[4] else 0.0) for c in night.COVARIANCE},
+    }  # fmt: skip
+    looks = [visit(EPOCH + 2.0, ra, dec, radius=20.0)]
+    alone = set(predict_night(path, None, looks, config={})["designation"])
+    both = set(predict_night(path, ours, looks, config={})["designation"])
+    assert alone & set(names[:5])
+    assert both == (alone - set(names[:5])) | {
+        ours["designation"][k] for k in range(5) if names[k] in alone
+    }

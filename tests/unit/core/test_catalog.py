@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from alertprod.core import catalog
 from alertprod.core.errors import BadInput
-from alertprod.ephemerides import catalog
 
 HEADER = (
     "MINOR PLANET CENTER ORBIT DATABASE (MPCORB)\n\nDes'n     H     G   Epoch\n" + "-" * 160 + "\n"
