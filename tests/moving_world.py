@@ -93,7 +93,8 @@ class World:
             "fitNight": night, "discoveryNight": night, "epochMjdTdb": 61322.0, "q": 2.1, "e": 0.1,
             "incl": 4.0, "node": 10.0, "argperi": 20.0, "periTimeMjdTdb": 61000.0, "H": 18.0,
             "HErr": 0.1, "G": 0.15, "nObs": 6, "nNights": 3, "arc": 2.02, "rms": 0.1, "chi2": 12.0,
-            "neoScore": 0.5, **dict(zip(("x", "y", "z", "vx", "vy", "vz"), STATE, strict=True)),
+            "neoScore": 0.5, "digest2": np.nan,
+            **dict(zip(("x", "y", "z", "vx", "vy", "vz"), STATE, strict=True)),
         }  # fmt: skip
         words = {"orbitClass": "MBA", "quality": "good", "status": "new"}
         table = {key: np.full(n, value) for key, value in fixed.items()}

@@ -150,7 +150,8 @@ def _print_fit(fit: dict) -> None:
     for name, unit, digits in ELEMENTS:
         print(f"  {name:<15}{fit[name]:>15.{digits}f} {unit}")
     print(f"  {'H, G':<15}{fit['H']:>15.2f} +- {_or_dash(fit['HErr'], '.2f')}, {fit['G']:.2f}")
-    print(f"  {'near-Earth':<15}{_or_dash(fit['neoScore'], '.0f'):>15} %")
+    print(f"  {'near-Earth':<15}{_or_dash(fit['neoScore'], '.0f'):>15} %, "
+          f"digest2 {_or_dash(fit['digest2'], '.0f')}")  # fmt: skip
 
 
 def _or_dash(value, form: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from alertprod.core import products
 from alertprod.core.errors import BadInput
 
-FORMAT = 1
+FORMAT = 2
 WAIT_S = 600.0
 """How long a job waits for another one that writes."""
 
@@ -28,8 +28,8 @@ _KINDS = {"f8": float, "f4": float, "i8": int, "i4": int, "i2": int, "bool": int
 _NOT_OF_A_FIT = ("designation", "firstDiaSourceId", "discoveryNight", "status", "linkageId")
 #: Columns of `objects` that are those of the latest fit.
 LATEST = (
-    "orbitClass", "quality", "H", "HErr", "G", "neoScore", "nObs", "nNights", "arc", "q", "e",
-    "incl",
+    "orbitClass", "quality", "H", "HErr", "G", "neoScore", "digest2", "nObs", "nNights", "arc", "q",
+    "e", "incl",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from alertprod.core import designations, ids, tables
 from alertprod.core.stage import stage
-from alertprod.daymops import attribution, identity, precovery
+from alertprod.daymops import attribution, identity, precovery, rating
 from alertprod.daymops.fitting import fit_linkages
 from alertprod.daymops.inputs import read_all, with_station
 from alertprod.daymops.refit import refit
@@ -95,11 +95,21 @@ def _of_linkages(linkages, sources, before, catalogue, options):
     if catalogue and len(new):
         names[new] = identity.catalogued(linkages, tables.take(fitted, new), catalogue, options)
     fresh = new[names[new] == ""]
+    fitted["digest2"] = _rate(linkages, fitted, fresh, options["obscode"])
     after = _merge(fitted, same, fresh, before, options["night"])
     rows = precovery.extended(linkages, more)
     rows = {**rows, "diaObjectId": _objects_of(rows["diaSourceId"], loose, seen)}
     found = zip(fitted["linkageId"].tolist(), names.tolist(), strict=True)
     return after, rows, {link: name for link, name in found if name}
+
+
+def _rate(linkages, fitted, fresh, obscode) -> np.ndarray:
+    """Scores of digest2 for those new objects that may be near the Earth, NaN for all others."""
+    scores = np.full(len(fitted["linkageId"]), np.nan)
+    rated = fresh[fitted["neoScore"][fresh] >= rating.WORTH]
+    groups = [np.flatnonzero(linkages["linkageId"] == fitted["linkageId"][k]) for k in rated]
+    scores[rated] = rating.digest2_scores(linkages, groups, obscode)
+    return scores
 
 
 def _stacked(items, product) -> dict:
@@ -172,7 +182,7 @@ def _merge(fitted, same, new, before, night):
         # A window that slid past the first nights must not replace a longer arc by a shorter one.
         if fitted["nObs"][k] < before["nObs"][row] or fitted["quality"][k] == "poor":
             continue
-        keep = ("linkageId", "firstDiaSourceId")
+        keep = ("linkageId", "firstDiaSourceId", "digest2")  # as of the discovery
         for name, column in fitted.items():
             if name not in keep:
                 out[name][row] = column[k]

@@ -198,11 +198,11 @@ def _name(db, records: list[dict]) -> None:
 
 def _candidates(db, records: list[dict], least: float) -> set[str]:
     """Names of objects without a designation that are likely to be near the Earth."""
-    query = "SELECT neoScore FROM objects WHERE trkSub = ?"
+    query = "SELECT max(coalesce(neoScore, 0), coalesce(digest2, 0)) FROM objects WHERE trkSub = ?"
     found = set()
     for name in {r["trkSub"] for r in records if "provID" not in r and "permID" not in r}:
         row = db.conn.execute(query, (name,)).fetchone()
-        if row and row[0] is not None and row[0] >= least:
+        if row and row[0] >= least:
             found.add(name)
     return found
 
