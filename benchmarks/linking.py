@@ -1,12 +1,15 @@
 """Measure tracklets, linking and orbits on simulated skies, beside heliolinx where it runs.
 
-    python benchmarks/linking.py [--seeds 1 2 3] [--density 1 4] [--orbits] [--peer [PYTHON]]
+    python benchmarks/linking.py [--seeds 1 2 3] [--density 1 4] [--cadence sorcha] [--orbits]
+                                 [--missed] [--peer [PYTHON]]
 
-Prints one line per sky: CPU seconds of each step, completeness by class, purity, peak memory, and
-what the newest night costs when it is linked onto the linkages of the night before; with several
-densities the exponent with which CPU seconds grow, from their means over the seeds. `--peer` runs
-heliolinx (`peer_heliolinx.py`) on the first sky, by another Python if one is named: its wheel wants
-numpy below 2.
+The cadence is a regular one (`moving_sky.py`), or that of visits that Rubin plans (`rubin_sky.py`;
+they come with sorcha). Prints one line per sky: CPU seconds of each step, completeness by class,
+purity, peak memory, and what the newest night costs when it is linked onto the linkages of the
+night before; with several densities the exponent with which CPU seconds grow, from their means over
+the seeds. `--missed` tells of each object that was not found and each linkage that is not pure.
+`--peer` runs heliolinx (`peer_heliolinx.py`) on the same skies, by another Python if one is named:
+its wheel wants numpy below 2.
 """
 
 from __future__ import annotations
@@ -26,16 +29,20 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "scripts")]
 
+import missed  # noqa: E402
 import moving_sky  # noqa: E402
+import populations  # noqa: E402
+import rubin_sky  # noqa: E402
 
 from alertprod.core import kepler, nbody, observer, orbits  # noqa: E402
 from alertprod.core.orbits import COVARIANCE, STATE, UPPER  # noqa: E402
 from alertprod.daymops import fit_orbits, link_tracklets, make_tracklets  # noqa: E402
 
 
-def measure(sky, with_orbits=False, with_increment=False):
+def measure(sky, with_orbits=False, with_increment=False, with_missed=False):
     """Run the chain on a sky; a dict of figures."""
     figures: dict = {"detections": len(sky.truth), "false": float(np.mean(sky.truth < 0))}
+    figures |= {"visits": len(sky.visits["night"]), "nights": len(set(sky.visits["night"]))}
     figures["false_by_kind"] = {
         name: float(np.mean(sky.origin[sky.truth < 0] == k))
         for k, name in enumerate(moving_sky.FALSE)
@@ -54,12 +61,18 @@ def measure(sky, with_orbits=False, with_increment=False):
     result = moving_sky.score(linkages["linkageId"], linkages["diaSourceId"], sky, wanted)
     figures |= {k: result[k] for k in ("linkages", "pure", "complete", "by_class")}
     figures["findable"] = len(wanted)
+    # pairs of the same field within a few minutes are no tracklets
+    figures["findable_with_close_pairs"] = len(moving_sky.findable(sky, minutes=(0.0, 90.0)))
     figures["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     if with_increment:
         figures |= measure_increment(sky, linkages, tracklets, wanted)
         figures["increment_ratio"] = figures["increment_s"] / figures["linking_s"]
     if with_orbits:
         figures |= measure_orbits(sky, linkages, tracklets)
+    if with_missed:
+        lost = {int(k) for k in wanted} - result["found"]
+        figures["missed"] = missed.objects(sky, linkages, tracklets, lost)
+        figures["mixed"] = missed.mixed(sky, linkages)
     return figures
 
 
@@ -118,9 +131,9 @@ def _write_for_peer(sky, path):
     order = np.lexsort((det["diaSourceId"], det["midpointMjdTai"]))
     times, image = np.unique(det["midpointMjdTai"], return_inverse=True)
     utc = 37.0 / 86400.0
-    wrapped = np.where(det["ra"] > 180.0, det["ra"] - 360.0, det["ra"])
-    ra = np.array([np.median(wrapped[image == k]) for k in range(len(times))]) % 360.0
-    dec = np.array([np.median(det["dec"][image == k]) for k in range(len(times))])
+    unit = moving_sky.directions(det["ra"], det["dec"])
+    x, y, z = np.array([unit[image == k].mean(axis=0) for k in range(len(times))]).T
+    ra, dec = np.rad2deg(np.arctan2(y, x)) % 360.0, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
     days = np.arange(np.floor(times[0]) - 10.0, times[-1] + 10.0)
     np.savez(
         path, mjd=det["midpointMjdTai"][order] - utc, ra=det["ra"][order], dec=det["dec"][order],
@@ -144,7 +157,7 @@ def _ecliptic_states(times, places):
         np.subtract(*places(times + dt)[:2]) * observer.AU_KM for dt in (-step, 0.0, step)
     )
     states = np.stack([here, (after - before) / 120.0])
-    c, s = math.cos(moving_sky.OBLIQUITY), math.sin(moving_sky.OBLIQUITY)
+    c, s = math.cos(populations.OBLIQUITY), math.sin(populations.OBLIQUITY)
     turn = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
     return np.concatenate(list(states @ turn.T), axis=1)
 
@@ -187,7 +200,7 @@ def measure_orbits(sky, linkages, tracklets):
             if np.any(long := (kind == k) & (arc >= 12.0))
         },
         "arc_12d": float(np.mean(arc[kind == 0] >= 12.0)),
-        "rms_over_expected": float(np.mean(found["rms"][keep] / expected)),
+        "rms_over_expected": float(np.sqrt(np.mean((found["rms"][keep] / expected) ** 2))),
         "mahalanobis_median": float(np.median(pull)),  # 5.35 when the covariance is right
     }  # fmt: skip
 
@@ -199,31 +212,44 @@ def warm():
     kepler.propagate(np.ones((1, 6)), np.ones(1))
 
 
-def main():
+def arguments():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--density", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--half", type=float, nargs=2, default=[10.0, 5.0])
+    parser.add_argument("--cadence", choices=("regular", "sorcha"), default="regular")
+    parser.add_argument("--half", type=float, nargs=2, default=[10.0, 5.0], help="regular")
+    parser.add_argument("--radius", type=float, default=9.0, help="of the region, sorcha")
     parser.add_argument("--orbits", action="store_true")
+    parser.add_argument("--missed", action="store_true", help="describe what was not found")
     parser.add_argument("--peer", nargs="?", const=sys.executable, help="Python for heliolinx")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    """Print the figures of all skies."""
+    options = arguments()
     warm()
     print(json.dumps({"one night": measure_night()}), flush=True)
     means = []
     for density in options.density:
         spent = []
         for seed in options.seeds:
-            sky = moving_sky.simulate(seed, density, half=tuple(options.half))
-            figures = measure(sky, options.orbits, with_increment=density == options.density[0])
-            print(
-                json.dumps({"seed": seed, "density": density, **figures}, default=str), flush=True
-            )
+            if options.cadence == "sorcha":
+                sky = rubin_sky.simulate(seed, density, options.radius)
+            else:
+                sky = moving_sky.simulate(seed, density, half=tuple(options.half))
+            newest = density == options.density[0]
+            figures = measure(sky, options.orbits, newest, options.missed)
+            figures = {"seed": seed, "density": density, **figures}
+            for name in ("missed", "mixed"):
+                for one in figures.pop(name, []):
+                    print(json.dumps({name: one}), flush=True)
+            print(json.dumps(figures, default=str), flush=True)
             spent.append(figures["tracklets_s"] + figures["linking_s"])
             if options.peer:
                 beside = peer(sky, options.peer) or "cannot be imported: left out"
-                print(json.dumps({"heliolinx": beside}, default=str), flush=True)
-                options.peer = None
+                print(json.dumps({"heliolinx": beside, "seed": seed}, default=str), flush=True)
         means.append((density, float(np.mean(spent))))
     if len(means) > 1:
         (d0, t0), (d1, t1) = means[0], means[-1]

@@ -13,15 +13,18 @@ back at the same place, satellite trains.
 from __future__ import annotations
 
 import itertools
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-MU = 2.9591220828411956e-04
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from populations import CLASSES, place
+
 C_AU_DAY = 173.14463267424034
-OBLIQUITY = np.deg2rad(84381.448 / 3600)
 MJD0 = 60953.0  # first night, UTC-like day number; opposition is near RA 0h then
-CLASSES = ("main", "neo", "trojan", "centaur", "tno", "coorbital", "interstellar")
 FALSE = ("uniform", "clumped", "recurring", "train")
 
 
@@ -38,112 +41,14 @@ class Sky:
     visits: dict = field(default_factory=dict)
 
 
-def _kepler_positions(el, t):
-    """Heliocentric ecliptic positions of cometary elements, e < 1 by Newton, e > 1 alike."""
-    q, e, inc, node, peri, tp = el.T
-    a = q / (1 - e)
-    mean = np.sqrt(MU / np.abs(a) ** 3) * (t - tp)
-    ell = e < 1
-    m = np.where(ell, (mean + np.pi) % (2 * np.pi) - np.pi, mean)
-    x = np.where(ell, m + e * np.sin(m), np.arcsinh(m / np.maximum(e, 1.001)))
-    for _ in range(60):
-        with np.errstate(over="ignore", invalid="ignore"):
-            f = np.where(ell, x - e * np.sin(x) - m, e * np.sinh(x) - x - m)
-            d = np.where(ell, 1 - e * np.cos(x), e * np.cosh(x) - 1)
-        x = x - np.clip(f / d, -0.5, 0.5)
-    with np.errstate(over="ignore"):
-        along = np.where(ell, a * (np.cos(x) - e), a * (np.cosh(x) - e))
-        root = np.sqrt(np.abs(1 - e**2))
-        ahead = np.where(ell, a * root * np.sin(x), -a * root * np.sinh(x))
-        r = np.where(ell, a * (1 - e * np.cos(x)), a * (1 - e * np.cosh(x)))
-        speed = np.sqrt(MU * np.abs(a)) / r
-        va = np.where(ell, -speed * np.sin(x), -speed * np.sinh(x))
-        vh = np.where(ell, speed * root * np.cos(x), speed * root * np.cosh(x))
-    cn, sn, cw, sw, ci, si = (
-        np.cos(node), np.sin(node), np.cos(peri), np.sin(peri), np.cos(inc), np.sin(inc),
-    )  # fmt: skip
-    p = np.stack([cn * cw - sn * sw * ci, sn * cw + cn * sw * ci, sw * si], -1)
-    w = np.stack([-cn * sw - sn * cw * ci, -sn * sw + cn * cw * ci, cw * si], -1)
-    pos = along[:, None] * p + ahead[:, None] * w
-    vel = va[:, None] * p + vh[:, None] * w
-    return _equatorial(pos), _equatorial(vel)
-
-
-def _equatorial(v):
-    c, s = np.cos(OBLIQUITY), np.sin(OBLIQUITY)
-    return np.stack([v[:, 0], c * v[:, 1] - s * v[:, 2], s * v[:, 1] + c * v[:, 2]], -1)
-
-
-def _draw(kind, n, t, rng):
-    """Elements (q, e, i, node, peri, tp; radians) and H of one class."""
-    h_max = {"main": 22.0, "neo": 26.0, "trojan": 17.5, "centaur": 14.5, "tno": 9.5,
-             "coorbital": 25.0, "interstellar": 20.0}[kind]  # fmt: skip
-    inc = np.deg2rad(rng.rayleigh(7.0, n))
-    e = np.minimum(rng.rayleigh(0.11, n), 0.6)
-    if kind == "main":
-        a = rng.uniform(2.1, 3.35, n)
-        for gap in (2.5, 2.82, 2.96, 3.28):
-            inside = np.abs(a - gap) < 0.02
-            a[inside] += 0.05
-        q = a * (1 - e)
-    elif kind == "neo":
-        a, e = rng.uniform(0.7, 3.2, n), rng.uniform(0.05, 0.85, n)
-        q = a * (1 - e)
-        q = np.where((q < 1.3) & (q > 0.2) & (a * (1 + e) > 1.0), q, np.nan)
-        inc = np.deg2rad(rng.rayleigh(12.0, n))
-    elif kind == "trojan":
-        e = np.minimum(rng.rayleigh(0.06, n), 0.2)
-        q = rng.normal(5.2, 0.05, n) * (1 - e)
-    elif kind == "centaur":
-        e = rng.uniform(0, 0.5, n)
-        q = np.maximum(rng.uniform(6, 25, n) * (1 - e), 5.5)
-    elif kind == "tno":
-        e = np.minimum(rng.rayleigh(0.1, n), 0.4)
-        q = rng.normal(43, 3.5, n) * (1 - e)
-    elif kind == "coorbital":
-        e = np.minimum(rng.rayleigh(0.1, n), 0.3)
-        q = rng.normal(1.0, 0.01, n) * (1 - e)
-        inc = np.deg2rad(rng.rayleigh(6.0, n))
-    else:
-        e = rng.uniform(1.05, 5, n)
-        q = rng.uniform(0.5, 3.0, n)
-        inc = np.arccos(rng.uniform(-1, 1, n))
-    node, peri = rng.uniform(0, 2 * np.pi, (2, n))
-    if kind == "interstellar":
-        tp = t + rng.uniform(-200, 200, n)
-    else:
-        tp = t + rng.uniform(-0.5, 0.5, n) * 2 * np.pi * np.sqrt((q / (1 - e)) ** 3 / MU)
-    h = h_max + np.log10(rng.uniform(1e-4, 1, n)) / 0.35
-    return np.stack([q, e, inc, node, peri, tp], -1), h
-
-
-def _population(counts, t, earth, centre, half, rng):
-    """Objects that stand in the field at time `t` and are brighter than V = 24.2."""
-    pos, vel, kinds = [], [], []
-    for k, name in enumerate(CLASSES):
-        have, tries = 0, 0
-        while have < counts.get(name, 0) and tries < 4000:
-            tries += 1
-            el, h = _draw(name, 20000, t, rng)
-            good = np.isfinite(el).all(1)
-            p, v = _kepler_positions(el[good], t)
-            d = p - earth
-            delta, r = np.linalg.norm(d, axis=1), np.linalg.norm(p, axis=1)
-            x, y = _offsets(d, centre)
-            bright = h[good] + 5 * np.log10(r * delta) < 24.2
-            ok = (np.abs(x) < half[0]) & (np.abs(y) < half[1]) & bright & (delta > 0.05)
-            ok &= d @ _unit(centre) > 0
-            ok = np.flatnonzero(ok)[: counts[name] - have]
-            have += len(ok)
-            pos.append(p[ok])
-            vel.append(v[ok])
-            kinds.append(np.full(len(ok), k))
-    return np.concatenate([np.concatenate(pos), np.concatenate(vel)], 1), np.concatenate(kinds)
+def directions(ra, dec):
+    """Unit vectors of places on the sky [deg]."""
+    a, d = np.deg2rad(ra), np.deg2rad(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
 
 
 def _unit(centre):
-    a, d = np.deg2rad(centre)
-    return np.array([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
+    return directions(*centre)
 
 
 def _axes(centre):
@@ -211,6 +116,12 @@ def _observers(times_tai):
     return au(earth) + au(gcrs), au(sun), t.tdb.mjd
 
 
+def _sun_state(time):
+    """Barycentric state of the Sun at MJD TAI."""
+    _, sun, _ = _observers(np.array([time - 0.5, time + 0.5, time]))
+    return np.concatenate([sun[2], sun[1] - sun[0]])
+
+
 def _nbody(states, epoch, sun_state, times):
     """Barycentric positions and velocities (m, n, 6) by ASSIST."""
     import assist
@@ -266,19 +177,23 @@ def simulate(seed=1, density=1.0, nights=14, half=(10.0, 5.0), lost=(4, 9), fals
                         "coorbital": 5, "interstellar": 2}  # fmt: skip
     counts = {k: round(v * density * area) for k, v in counts.items()}
     middle = MJD0 + nights / 2
-    place, sun, tdb = _observers(np.array([middle]))
+    site, sun, tdb = _observers(np.array([middle]))
     centre = (
-        np.rad2deg(np.arctan2(place[0, 1], place[0, 0])),
-        np.rad2deg(np.arctan2(place[0, 2], np.hypot(place[0, 0], place[0, 1]))),
+        np.rad2deg(np.arctan2(site[0, 1], site[0, 0])),
+        np.rad2deg(np.arctan2(site[0, 2], np.hypot(site[0, 0], site[0, 1]))),
     )
     epoch = float(tdb[0])
     reach = (half[0] + 1.5, half[1] + 1.0)
-    states, kind = _population(counts, epoch, (place - sun)[0], centre, reach, rng)
+
+    def inside(vectors):
+        x, y = _offsets(vectors, centre)
+        near = (np.abs(x) < reach[0]) & (np.abs(y) < reach[1])
+        return near & (vectors @ _unit(centre) > 0)
+
+    states, kind, _ = place(counts, epoch, (site - sun)[0], inside, rng)
     rows = _cadence(nights, centre, half, rng, set(lost))
     stations, _, times = _observers(rows[:, 0])
-    _, sun_epoch, _ = _observers(np.array([middle - 0.5, middle + 0.5, middle]))
-    sun_state = np.concatenate([sun_epoch[2], sun_epoch[1] - sun_epoch[0]])
-    path = _nbody(states, epoch, sun_state, times)
+    path = _nbody(states, epoch, _sun_state(middle), times)
     parts, owners, origins = [], [], []
     artefacts = rng.uniform(-1.75, 1.75, (40, 2))
     for v in range(len(rows)):
@@ -318,12 +233,16 @@ def _false(row, count, artefacts, rng):
     return fx[ok] + row[1], fy[ok] + row[2], origin[ok]
 
 
-def _assemble(rows, parts, owners, centre, sigma, rng, truth):
-    night = np.floor(rows[:, 0]).astype(int)
+def visit_numbers(night):
+    """Names of visits in order of time: date of the night and running number."""
     base = np.datetime64("1858-11-17")
     dayobs = np.array([int(str(base + int(n)).replace("-", "")) for n in night])
-    first = np.searchsorted(night, night)
-    visit = dayobs * 100_000 + np.arange(len(rows)) - first + 1
+    return dayobs * 100_000 + np.arange(len(night)) - np.searchsorted(night, night) + 1
+
+
+def _assemble(rows, parts, owners, centre, sigma, rng, truth):
+    night = np.floor(rows[:, 0]).astype(int)
+    visit = visit_numbers(night)
     count = np.array([p.shape[1] for p in parts])
     xy = np.concatenate(parts, axis=1)
     ra, dec = _sky(xy[0], xy[1], centre)
@@ -355,28 +274,30 @@ def by_visit(sky):
     return out
 
 
-def findable(sky, nights=3, hours=1.5, fastest=1.5):
-    """Objects with two detections within `hours` of each other on `nights` nights.
+def findable(sky, nights=3, minutes=(5.0, 90.0), fastest=1.5):
+    """Objects with two detections that are some minutes apart on each of `nights` nights.
 
     Pairs that are farther apart than `fastest` degrees a day do not count: no tracklet is made of
-    them without a trail.
+    them without a trail. Nor do pairs that are nearer in time than Rubin's own tracklets.
     """
-    unit = np.stack(
-        [np.cos(np.deg2rad(sky.detections["dec"])) * np.cos(np.deg2rad(sky.detections["ra"])),
-         np.cos(np.deg2rad(sky.detections["dec"])) * np.sin(np.deg2rad(sky.detections["ra"])),
-         np.sin(np.deg2rad(sky.detections["dec"]))], axis=1,
-    )  # fmt: skip
-    day = sky.detections["visit"] // 100_000
-    time = sky.detections["midpointMjdTai"]
+    unit = directions(sky.detections["ra"], sky.detections["dec"])
+    time, day = sky.detections["midpointMjdTai"], sky.detections["visit"] // 100_000
     real = np.flatnonzero(sky.truth >= 0)
     order = real[np.lexsort((time[real], sky.truth[real]))]
-    good: dict[int, set] = {}
-    for a, b in itertools.pairwise(order):
-        same = sky.truth[a] == sky.truth[b] and day[a] == day[b]
-        moved = np.rad2deg(np.linalg.norm(unit[a] - unit[b]))
-        if same and time[b] - time[a] <= hours / 24 and moved <= fastest * (time[b] - time[a]):
-            good.setdefault(int(sky.truth[a]), set()).add(int(day[a]))
-    return np.array(sorted(k for k, v in good.items() if len(v) >= nights), dtype=int)
+    low, high = minutes[0] / 1440, minutes[1] / 1440
+    pairs = [np.zeros((0, 2), dtype=int)]
+    for lag in range(1, len(order)):
+        a, b = order[:-lag], order[lag:]
+        same = (sky.truth[a] == sky.truth[b]) & (day[a] == day[b])
+        if not same.any():
+            break
+        a, b = a[same], b[same]
+        step = time[b] - time[a]
+        moved = np.rad2deg(np.linalg.norm(unit[a] - unit[b], axis=1))
+        good = (step >= low) & (step <= high) & (moved <= fastest * step)
+        pairs.append(np.stack([sky.truth[a], day[a]], axis=1)[good])
+    owner, count = np.unique(np.unique(np.concatenate(pairs), axis=0)[:, 0], return_counts=True)
+    return owner[count >= nights]
 
 
 def score(linkage_ids, source_ids, sky, wanted):
