@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alertprod.daymops import fit, heliolinc, hypotheses
+from alertprod.daymops import fit, heliolinc, hypotheses, spheres
 
 FLOOR = 0.3  # au: nearer to the Earth the radius of clusters does not shrink
 CROWD = 2.0  # states within reach of one, itself among them; where there are more, the floor sinks
@@ -40,7 +40,7 @@ def find_clusters(window, options, claimed):
     for r, rdot in hypotheses.grid(options["zones"]):
         if active is None:
             active, first, last = _free(window, claimed)
-        count = heliolinc.to_reference(first, last, r, rdot, window.epoch, limits, states, owner)
+        count = spheres.to_reference(first, last, r, rdot, window.epoch, limits, states, owner)
         part = _cluster(states[:count], active[owner[:count]], window, radius, scale, rules)
         if part is None:
             continue
@@ -62,8 +62,8 @@ def _free(window, claimed):
     """Tracklets without a claimed detection, and their ends."""
     taken = np.add.reduceat(claimed[window.trk_det], window.trk_start[:-1]) > 0
     free = np.flatnonzero(~taken)
-    first = heliolinc.ends(window.obs, window.trk_det[window.trk_start[free]])
-    return free, first, heliolinc.ends(window.obs, window.trk_det[window.trk_start[free + 1] - 1])
+    first = spheres.ends(window.obs, window.trk_det[window.trk_start[free]])
+    return free, first, spheres.ends(window.obs, window.trk_det[window.trk_start[free + 1] - 1])
 
 
 def _cluster(states, owner, window, radius, scale, rules):

@@ -1,12 +1,8 @@
 """HelioLinC in three dimensions: tracklets to heliocentric states, clustered at one epoch.
 
-For a hypothesis of heliocentric range r and its rate at the reference epoch, the line of sight of
-each detection meets the sphere r(t) in a point (two, when the sphere lies inside the observer's):
-a tracklet becomes a position and a velocity. The second derivative of r is not a third dimension
-of the grid: it follows from the tracklet's own angular momentum, r'' = h^2/r^3 - GM/r^2. The state
-is carried to the reference epoch by Kepler motion, where tracklets of one object coincide.
-
-All states of one hypothesis lie near one sphere. Sorted by place on it and by one component of the
+Under the hypothesis of its heliocentric range and range rate the tracklets of one object coincide
+at the reference epoch (`alertprod.daymops.spheres` gives the states). All states of one hypothesis
+lie near one sphere. Sorted by place on it and by one component of the
 velocity, neighbours are found in linear time also where strangers are many.
 
 References
@@ -22,156 +18,10 @@ import math
 import numpy as np
 from numba import njit
 
-from alertprod.core import kepler, observer
-from alertprod.daymops.fit import OX, TIME, UX
-
-C = observer.C_AU_DAY
-GM = kepler.GM_SUN
 # sort keys: 18 bits of level, 18 of speed, 27 of azimuth
 SPEED_BITS, TURN_BITS, HALF = 18, 27, 131072
 TURN_MASK = (1 << TURN_BITS) - 1
 FINE = 2.0e7  # steps of azimuth in a radian
-
-
-@njit(cache=True)
-def ends(obs, which):
-    """The columns of observation blocks that this module reads, packed: time, station, direction.
-
-    Two more hold what the meeting with a sphere needs: station times direction, station squared.
-    """
-    out = np.empty((len(which), 9))
-    for k in range(len(which)):
-        ob = obs[which[k]]
-        out[k, 0] = ob[TIME]
-        along, square = 0.0, 0.0
-        for c in range(3):
-            out[k, 1 + c], out[k, 4 + c] = ob[OX + c], ob[UX + c]
-            along += ob[OX + c] * ob[UX + c]
-            square += ob[OX + c] ** 2
-        out[k, 7], out[k, 8] = along, square
-    return out
-
-
-@njit(cache=True)
-def _meet(ob, r, outer):
-    """Distance from the station to the sphere of radius r along the line of sight; NaN if none."""
-    disc = ob[7] * ob[7] - ob[8] + r * r
-    if disc < 0.0:
-        return math.nan
-    root = math.sqrt(disc)
-    rho = -ob[7] + root if outer else -ob[7] - root
-    return rho if rho > 1e-4 else math.nan
-
-
-@njit(cache=True)
-def _range_at(r, rdot, rddot, dt):
-    return r + rdot * dt + 0.5 * rddot * dt * dt
-
-
-@njit(cache=True)
-def _state(a, b, motion, epoch, outer, rounds, out):
-    """State at the mean time of the ends of a tracklet; its time. NaN if a sphere is missed."""
-    r, rdot, rddot = motion
-    lag = 0.0
-    lag2 = 0.0
-    rho = 0.0
-    rho2 = 0.0
-    for _ in range(rounds):  # light time: the sphere is met when the light left
-        rho = _meet(a, _range_at(r, rdot, rddot, a[0] - lag - epoch), outer)
-        rho2 = _meet(b, _range_at(r, rdot, rddot, b[0] - lag2 - epoch), outer)
-        lag, lag2 = rho / C, rho2 / C
-    dt = b[0] - a[0] - (lag2 - lag)
-    for k in range(3):
-        p = a[1 + k] + rho * a[4 + k]
-        q = b[1 + k] + rho2 * b[4 + k]
-        out[k] = 0.5 * (p + q)
-        out[k + 3] = (q - p) / dt
-    out[6] = 0.5 * (rho + rho2)
-    return 0.5 * (a[0] - lag + b[0] - lag2)
-
-
-@njit(cache=True)
-def _excess2(state):
-    """Square of the speed at infinity [au^2/day^2]; negative for a bound orbit."""
-    radius = math.sqrt(state[0] ** 2 + state[1] ** 2 + state[2] ** 2)
-    return state[3] ** 2 + state[4] ** 2 + state[5] ** 2 - 2.0 * GM / radius
-
-
-@njit(cache=True)
-def _carry(state, dt, out):
-    """Kepler motion over `dt` days into `out`, by the series of f and g to the fifth power.
-
-    Over half a window and beyond the Earth's orbit it errs by less than 1e-6 au, a thousandth of
-    what the clusters are wide.
-    """
-    r2 = state[0] ** 2 + state[1] ** 2 + state[2] ** 2
-    v2 = state[3] ** 2 + state[4] ** 2 + state[5] ** 2
-    u = GM / (r2 * math.sqrt(r2))
-    p = (state[0] * state[3] + state[1] * state[4] + state[2] * state[5]) / r2
-    q = v2 / r2 - u
-    fourth = u * (3.0 * q - 15.0 * p * p + u)
-    fifth = u * p * (7.0 * p * p - 3.0 * q - u)
-    last = u * (9.0 * q - 45.0 * p * p + u)
-    t2 = dt * dt
-    t3 = t2 * dt
-    f = 1.0 - u * t2 / 2 + u * p * t3 / 2 + fourth * t2 * t2 / 24 + fifth * t2 * t3 / 8
-    g = dt - u * t3 / 6 + u * p * t2 * t2 / 4 + last * t2 * t3 / 120
-    fdot = -u * dt + 1.5 * u * p * t2 + fourth * t3 / 6 + 5.0 * fifth * t2 * t2 / 8
-    gdot = 1.0 - u * t2 / 2 + u * p * t3 + last * t2 * t2 / 24
-    for c in range(3):
-        out[c] = f * state[c] + g * state[c + 3]
-        out[c + 3] = fdot * state[c] + gdot * state[c + 3]
-
-
-@njit(cache=True)
-def to_reference(first, last, r, rdot, epoch, limits, out, owner):
-    """States of all tracklets at the reference epoch under one hypothesis.
-
-    Parameters
-    ----------
-    first, last : ndarray, shape (n, 9)
-        The `ends` of each tracklet.
-    r, rdot : float
-        Range [au] and its rate [au/day] at `epoch`.
-    epoch : float
-        MJD TDB.
-    limits : ndarray, shape (2,)
-        Largest excess speed at infinity [au/day]; least geocentric distance [au].
-    out : ndarray, shape (2 n, 7)
-        Receives position, velocity and geocentric distance.
-    owner : ndarray of int, shape (2 n,)
-        Receives the tracklet of each state.
-
-    Returns
-    -------
-    int
-        Number of states.
-    """
-    count = 0
-    state = np.empty(7)
-    for k in range(len(first)):
-        for outer in (True, False):
-            if not outer and r > 1.02:
-                continue
-            _state(first[k], last[k], (r, rdot, 0.0), epoch, outer, 1, state)
-            # most pairs are of strangers and far too fast: leave them before the costly part
-            if not _excess2(state) <= limits[0] ** 2 + 0.2 * GM / r:
-                continue
-            # angular momentum of the tracklet gives the curvature of r(t)
-            radius2 = state[0] ** 2 + state[1] ** 2 + state[2] ** 2
-            radius = math.sqrt(radius2)
-            v2 = state[3] ** 2 + state[4] ** 2 + state[5] ** 2
-            radial = (state[0] * state[3] + state[1] * state[4] + state[2] * state[5]) / radius
-            rddot = (v2 - radial * radial) / radius - GM / radius2
-            rddot = min(max(rddot, -GM / radius2), GM / radius2)
-            middle = _state(first[k], last[k], (r, rdot, rddot), epoch, outer, 2, state)
-            if not _excess2(state) <= limits[0] ** 2 or state[6] < limits[1]:
-                continue
-            _carry(state, epoch - middle, out[count])
-            out[count, 6] = state[6]
-            owner[count] = k
-            count += 1
-    return count
 
 
 @njit(cache=True)

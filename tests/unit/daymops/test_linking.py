@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alertprod.core import ephemeris, kepler, orbits, tables
-from alertprod.daymops import choose, clusters, fit, heliolinc, hypotheses, link_tracklets
+from alertprod.daymops import choose, clusters, fit, heliolinc, hypotheses, link_tracklets, spheres
 
 EPOCH = 60000.0
 
@@ -69,12 +69,12 @@ def test_tracklets_of_one_object_meet_at_the_reference_epoch_under_its_hypothesi
     rdot = state[:3] @ state[3:] / r
     out, owner = np.empty((8, 7)), np.empty(8, dtype=np.int64)
     limits = np.array([0.0, 0.02])
-    first, last = heliolinc.ends(obs, np.arange(0, 8, 2)), heliolinc.ends(obs, np.arange(1, 8, 2))
-    n = heliolinc.to_reference(first, last, r, rdot, EPOCH, limits, out, owner)
+    first, last = spheres.ends(obs, np.arange(0, 8, 2)), spheres.ends(obs, np.arange(1, 8, 2))
+    n = spheres.to_reference(first, last, r, rdot, EPOCH, limits, out, owner)
     assert n == 4
     assert np.abs(out[:4, :3] - state[:3]).max() < 2e-5
     close = np.ptp(out[:4, :3], axis=0).max()
-    n = heliolinc.to_reference(first, last, r + 0.4, rdot, EPOCH, limits, out, owner)
+    n = spheres.to_reference(first, last, r + 0.4, rdot, EPOCH, limits, out, owner)
     spread = np.ptp(out[:n, :3], axis=0).max()
     assert spread > 3e-4 > 10 * close
 
@@ -107,9 +107,32 @@ def test_neighbours_in_cells_are_those_of_brute_force():
 
 def test_the_series_of_kepler_motion_holds_for_half_a_window():
     state, _ = orbit_seen(PAIRS)
-    out = np.empty(6)
-    heliolinc._carry(state, 7.5, out)
+    r2, v2 = np.sum(state[:3] ** 2), np.sum(state[3:] ** 2)
+    u = kepler.GM_SUN / r2**1.5
+    f, g, fdot, gdot = spheres._series(u, state[:3] @ state[3:] / r2, v2 / r2 - u, 7.5)
+    out = np.r_[f * state[:3] + g * state[3:], fdot * state[:3] + gdot * state[3:]]
     assert np.abs(out - kepler.propagate(state[None], np.array([7.5]))[0]).max() < 1e-7
+
+
+def test_states_under_a_hypothesis_are_those_of_one_tracklet_at_a_time():
+    """In blocks and by vector instructions, as many as there are."""
+    days = np.sort(np.random.default_rng(8).uniform(-7, 7, 40))
+    first, second = np.triu_indices(40, 1)
+    limits = np.array([0.01, 0.02])
+    venus = (0.7, 0.01, 3.0, 40.0, 20.0, 59990.0)
+    for r, element in ((2.5, (2.3, 0.15, 8.0, 150.0, 20.0, 59900.0)), (0.72, venus)):
+        _, obs = orbit_seen(days, sigma=20.0, element=element)
+        a, b = spheres.ends(obs, first), spheres.ends(obs, second)
+        out, owner = np.empty((2 * len(first), 7)), np.empty(2 * len(first), dtype=np.int64)
+        n = spheres.to_reference(a, b, r, 0.001, EPOCH, limits, out, owner)
+        one, which, k = np.empty((2, 7)), np.empty(2, dtype=np.int64), []
+        for c in range(len(first)):
+            pair = a[:, c : c + 1].copy(), b[:, c : c + 1].copy()
+            m = spheres.to_reference(*pair, r, 0.001, EPOCH, limits, one, which)
+            k += [(c, *row) for row in one[:m]]
+        both = np.array(sorted((int(o), *row) for o, row in zip(owner[:n], out[:n], strict=True)))
+        assert n > (300 if r > 1 else 800)
+        assert np.array_equal(both, np.array(sorted(k)))
 
 
 def test_hypotheses_cover_the_populations():
