@@ -88,28 +88,17 @@ def main():
         path = Path(folder) / "MPCORB.DAT"
         write_mpcorb(path, options.orbits)
         figures["read_s"], catalogue = timed(read_orbits, path)
-        warm = {k: (v[:50] if not isinstance(v, int) else v) for k, v in catalogue.items()}
+        warm = {k: (v[:50] if isinstance(v, np.ndarray) else v) for k, v in catalogue.items()}
         orbits.elements_to_states(warm["elements"], warm["epoch"])
         figures["states_s"], states = timed(
             orbits.elements_to_states, catalogue["elements"], catalogue["epoch"]
         )
         zero = np.zeros(len(states))
-        options = night.with_camera(complete({}, "ephemerides"), None)
-        looks = night._pointings(visits, options)
-        night.screen(
-            states[:50],
-            catalogue["epoch"][:50],
-            zero[:50],
-            looks,
-            options,
-        )
+        settings = night.with_camera(complete({}, "ephemerides"), None)
+        looks = night._pointings(visits, settings)
+        night.screen(states[:50], catalogue["epoch"][:50], zero[:50], looks, settings)
         figures["screen_s"], near = timed(
-            night.screen,
-            states,
-            catalogue["epoch"],
-            zero,
-            looks,
-            options,
+            night.screen, states, catalogue["epoch"], zero, looks, settings
         )
         figures["near"] = int(near.sum())
         kinds = ["kepler", "nbody"] if options.nbody else ["kepler"]

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from alertprod.core import orbits
-from alertprod.core.designations import BASE62, unpack
+from alertprod.core.designations import BASE62, unpack, unpack_numbers
 from alertprod.core.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -129,30 +129,51 @@ def read_mpcorb(content: bytes) -> dict:
     end = content.find(b"\n", rule + 1) if rule >= 0 else -1
     body = end + 1 if end >= 0 else (len(content) if rule >= 0 else 0)
     before = content.count(b"\n", 0, body)
-    every = content[body:].split(b"\n")
-    if not any(line.strip() for line in every):
+    if not content[body:].strip():
         raise BadInput(
             f"it ends after the {before} lines of its header, without an orbit. Download it again."
         )
-    full = np.array([len(line.rstrip()) >= SHORTEST for line in every])
-    blank = np.array([not line.strip() for line in every])
-    where = np.arange(len(every)) + before + 1
-    short = np.flatnonzero(~full & ~blank)
-    cut = [(int(where[k]), f"has {len(every[k].rstrip())} of {SHORTEST} columns") for k in short]
-    lines = [every[k] for k in np.flatnonzero(full)]
-    width = 194
-    text = b"".join(line[:width].ljust(width) for line in lines)
-    block = np.frombuffer(text, dtype="S1").reshape(len(lines), width)
-    if not len(lines):
-        return _catalogue(np.zeros(0, object), np.zeros(0), {}, where[:0], cut)
+    block, where, cut = _lines(content, body)
+    where, cut = where + before, [(number + before, why) for number, why in cut]
+    if not len(block):
+        return _catalogue(np.zeros(0, object), np.zeros(0), {}, where, cut)
     values = {name: _floats(block, *span) for name, span in _FIELDS.items()}
     names, odd = _designations(block)
     if odd:
         log.warning(
             "%d designations are none that the MPC's scheme knows and are kept as they stand, "
-            "the first: line %d %r", len(odd), where[full][odd[0]], names[odd[0]],
+            "the first: line %d %r", len(odd), where[odd[0]], names[odd[0]],
         )  # fmt: skip
-    return _catalogue(names, _epochs(block), values, where[full], cut)
+    return _catalogue(names, _epochs(block), values, where, cut)
+
+
+def _lines(content: bytes, body: int):
+    """Lines behind the header that are long enough for an orbit.
+
+    Returns
+    -------
+    block : ndarray of S1, shape (n, SHORTEST)
+    where : ndarray of int
+        Their numbers, from 1 for the first line behind the header.
+    cut : list of (int, str)
+        Numbers of the others, but blank ones, and what is wrong with them.
+    """
+    text = np.frombuffer(content, dtype="S1")[body:]
+    stop = np.flatnonzero(text == b"\n")
+    if not len(stop) or stop[-1] != len(text) - 1:
+        stop = np.r_[stop, len(text)]
+    start = np.r_[0, stop[:-1] + 1]
+    full = stop - start >= SHORTEST
+    cut = []
+    for k in np.flatnonzero(~full).tolist():
+        length = len(content[body + start[k] : body + stop[k]].rstrip())
+        if length:
+            cut.append((k + 1, f"has {length} of {SHORTEST} columns"))
+    long = np.flatnonzero(full)
+    if not len(long):
+        return np.zeros((0, SHORTEST), "S1"), long, cut
+    rows = np.lib.stride_tricks.sliding_window_view(text, SHORTEST)
+    return rows[start[long]], long + 1, cut
 
 
 def _texts(block, first, last):
@@ -194,16 +215,20 @@ def unpack_epoch(text: str) -> float:
 
 def _designations(block):
     """Unpacked designations, and the rows of those that are in no known form."""
-    names, odd = [], []
-    for text in _texts(block, 0, 7).tolist():
-        packed = text.decode("ascii", "replace").strip()
+    packed = np.char.strip(_texts(block, 0, 7))
+    names, odd = np.empty(len(packed), dtype=object), []
+    number = unpack_numbers(packed)
+    short = number > 0
+    names[short] = number[short].astype(str)
+    for k in np.flatnonzero(~short).tolist():
+        text = packed[k].decode("ascii", "replace")
         try:
-            names.append(unpack(packed))
+            names[k] = unpack(text)
         except ValueError:
-            if packed:
-                odd.append(len(names))
-            names.append(packed)
-    return np.array(names, dtype=object), odd
+            if text:
+                odd.append(k)
+            names[k] = text
+    return names, odd
 
 
 def _catalogue(names, epoch, values, where, cut=()):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+import numpy as np
+
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _LETTERS = "ABCDEFGHJKLMNOPQRSTUVWXYZ"  # the second letter of a half-month: no I
 _PROVISIONAL = re.compile(r"^(\d{4}) ([A-HJ-Y])([A-HJ-Z])(\d*)$")
@@ -103,6 +105,29 @@ def unpack(packed: str) -> str:
     except ValueError:
         pass
     raise ValueError(f"{packed!r} is not a packed designation")
+
+
+def unpack_numbers(packed) -> np.ndarray:
+    """Numbers of packed permanent designations; 0 for texts that are none.
+
+    Parameters
+    ----------
+    packed : ndarray of bytes
+        Without blanks round them.
+    """
+    packed = np.asarray(packed, dtype="S")
+    letters = np.ascontiguousarray(packed).view(np.uint8).reshape(len(packed), -1)
+    digit = np.full(256, -1)
+    digit[np.frombuffer(BASE62.encode(), np.uint8)] = np.arange(62)
+    if letters.shape[1] < 5:
+        return np.zeros(len(packed), dtype=np.int64)
+    value = digit[letters[:, :5]]
+    five = (letters[:, 5:] == 0).all(axis=1) & (value[:, 1:] >= 0).all(axis=1)
+    plain = five & (value[:, 0] >= 0) & (value[:, 1:] < 10).all(axis=1)
+    tilde = five & (letters[:, 0] == ord("~"))
+    number = value[:, 0] * 10_000 + value[:, 1:] @ np.array([1000, 100, 10, 1])
+    beyond = _FIRST_EXTENDED_NUMBER + value[:, 1:] @ 62 ** np.arange(3, -1, -1)
+    return np.where(plain, number, np.where(tilde, beyond, 0))
 
 
 def ss_object_id(designation: str) -> int:

@@ -66,6 +66,8 @@ def predict_night(orbits_known, orbits=None, visits=(), camera=None, *, config) 
     near = screen(objects["states"], objects["epoch"], objects["slack"], pointings, options)
     log.info("screened %d orbits: %d near %d fields", len(near), near.sum(), len(pointings["ra"]))
     objects = {key: value[near] for key, value in objects.items()}
+    single = _named_once(objects)
+    objects = {key: value[single] for key, value in objects.items()}
     return _night_table(objects, pointings, options)
 
 
@@ -109,7 +111,7 @@ def _pointings(visits, options):
 
 
 def _gather(path, discovered, options):
-    """Known and discovered objects in one list of heliocentric states; a name counts once."""
+    """Known and discovered objects in one list of heliocentric states, ours behind the others."""
     names, epochs, states, covs = [], [], [], []
     light: dict[str, list] = {"h": [], "g": [], "g12": []}
     if path:
@@ -141,13 +143,17 @@ def _gather(path, discovered, options):
         **{key: np.concatenate(column) for key, column in light.items()},
     }  # fmt: skip
     keep = np.isfinite(out["states"]).all(axis=1)
-    reverse = out["designation"][::-1]
-    _, last = np.unique(reverse.astype(str), return_index=True)  # our own orbit is the later one
-    unique = np.zeros(len(keep), dtype=bool)
-    unique[len(keep) - 1 - last] = True
-    out = {key: value[keep & unique] for key, value in out.items()}
+    if not keep.all():
+        out = {key: value[keep] for key, value in out.items()}
     out["slack"] = np.where(np.isfinite(out["covariance"][:, 0]), 0.5, 0.0)
     return out
+
+
+def _named_once(objects):
+    """Rows of which the name does not come again: the later one counts."""
+    reverse = objects["designation"][::-1].astype(str)
+    _, last = np.unique(reverse, return_index=True)
+    return np.sort(len(reverse) - 1 - last)
 
 
 def screen(states, epochs, slack, pointings, options):

@@ -1,5 +1,6 @@
 """Packed names, with the Minor Planet Center's own examples."""
 
+import numpy as np
 import pytest
 
 from alertprod.core import designations
@@ -43,3 +44,12 @@ def test_base_62_refuses_what_does_not_fit():
     assert designations.from_base62(designations.base62(123456, 4)) == 123456
     with pytest.raises(ValueError, match="fit"):
         designations.base62(62**3, 3)
+
+
+def test_numbers_are_unpacked_in_bulk_as_one_by_one():
+    numbers = [1, 3666, 99_999, 100_000, 619_999, 620_000, 712_345, 620_000 + 62**4 - 1]
+    texts = [designations.pack(str(n)) for n in numbers]
+    others = ["K02C17X", "PLS2040", "", "A4u00001", "0000x", "~00+0", "_QC0000", "12"]
+    found = designations.unpack_numbers(np.array([t.encode() for t in texts + others]))
+    assert found.tolist() == numbers + [0] * len(others)
+    assert designations.unpack_numbers(np.array([b"12", b""])).tolist() == [0, 0]

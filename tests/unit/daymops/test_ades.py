@@ -65,7 +65,9 @@ def official(tmp_path):
 
 def test_both_forms_pass_the_official_validator(records, official):
     named = [r | {"provID": "2026 TA1", "permID": "812345"} for r in records[:6]] + records[6:]
-    for given in (records, named):
+    known = ades.observations(detections(60), ["3666", "712345", "2019 AB12", "A4u00001"] * 15,
+                              OPTIONS)  # fmt: skip
+    for given in (records, named, known):
         assert "submit is OK" in official(ades.write_psv(given, OPTIONS))
         assert "submit is OK" in official(ades.write_xml(given, OPTIONS))
     # and the validator does refuse
