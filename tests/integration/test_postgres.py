@@ -1,12 +1,12 @@
 """The fold on PostgreSQL: the same rows as on SQLite, and the same promises."""
 
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 
+import fold_world
 import numpy as np
 import pytest
 
@@ -18,11 +18,6 @@ from alertprod.core.errors import BadInput
 from alertprod.core.tables import read_table
 
 pytestmark = pytest.mark.integration
-SPEC = importlib.util.spec_from_file_location(
-    "fold_world", Path(__file__).parents[1] / "fold_world.py"
-)
-fold_world = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(fold_world)
 
 
 def binaries() -> Path | None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_night as tiny
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +20,6 @@ def _module(path: Path):
     return made
 
 
-tiny = _module(ROOT / "tests" / "tiny_night.py")
 slurm = _module(ROOT / "tests" / "integration" / "slurm_cluster.py")
 common = _module(ROOT / "tests" / "conftest.py")
 #: There is no accounting database here; everything else is the profile as it is shipped.

@@ -1,21 +1,8 @@
 """The tiny surveys as fixtures: one without pixels to plan, one with pixels to run."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-
-def module(name: str):
-    """Import a module of the tests by its name."""
-    path = Path(__file__).parents[1] / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
-
-
-tiny_survey = module("tiny_survey")
+import tiny_night
+import tiny_survey
 
 
 @pytest.fixture
@@ -27,7 +14,7 @@ def survey(tmp_path):
 @pytest.fixture(scope="session")
 def tiny():
     """The module that simulates and runs a tiny survey."""
-    return module("tiny_night")
+    return tiny_night
 
 
 @pytest.fixture(scope="session")

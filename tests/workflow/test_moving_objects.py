@@ -1,19 +1,12 @@
 """The moving-object database as Snakemake keeps it: after the files, and only when needed."""
 
-import importlib.util
 import shutil
-from pathlib import Path
 
+import moving_world
 import pytest
 
 from alertprod.daymops import ledger
 from alertprod.daymops.database import dump
-
-SPEC = importlib.util.spec_from_file_location(
-    "moving_world", Path(__file__).parents[1] / "moving_world.py"
-)
-moving_world = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(moving_world)
 
 pytestmark = pytest.mark.workflow
 TARGET = ("--allowed-rules", "store_moving_objects", "--", "results/db/moving_objects.sqlite")

@@ -1,15 +1,7 @@
 """The tiny survey as a fixture."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-SPEC = importlib.util.spec_from_file_location(
-    "tiny_survey", Path(__file__).parents[2] / "tiny_survey.py"
-)
-tiny_survey = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tiny_survey)
+import tiny_survey
 
 
 @pytest.fixture

@@ -1,20 +1,12 @@
 """``alertprod apdb`` and ``alertprod show`` on the tiny survey."""
 
-import importlib.util
-from pathlib import Path
-
+import fold_world
 import pytest
 import yaml
 
 from alertprod.cli import main
 from alertprod.commands import show
 from alertprod.core.tables import read_table
-
-SPEC = importlib.util.spec_from_file_location(
-    "fold_world", Path(__file__).parents[2] / "fold_world.py"
-)
-fold_world = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(fold_world)
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,13 @@
 """``alertprod objects`` and ``alertprod mpc`` on nights made of tables."""
 
-import importlib.util
 import json
-from pathlib import Path
 
+import moving_world
 import pytest
 import yaml
 
 from alertprod.cli import main
 from alertprod.daymops.store import store_moving_objects
-
-SPEC = importlib.util.spec_from_file_location(
-    "moving_world", Path(__file__).parents[2] / "moving_world.py"
-)
-moving_world = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(moving_world)
 
 
 @pytest.fixture

@@ -1,25 +1,18 @@
 """A small simulated sky, made by the benchmark's generator (N-body, astropy; nothing of ours)."""
 
-import importlib.util
-import sys
-
+import moving_sky
+import moving_world
 import pytest
 
 
-@pytest.fixture(scope="session")
-def moving_sky(root):
+@pytest.fixture(scope="session", name="moving_sky")
+def moving_sky_module():
     """The generator module of the benchmarks."""
-    if "moving_sky" not in sys.modules:
-        path = root / "benchmarks" / "moving_sky.py"
-        spec = importlib.util.spec_from_file_location("moving_sky", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["moving_sky"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["moving_sky"]
+    return moving_sky
 
 
 @pytest.fixture(scope="session")
-def small_sky(moving_sky):
+def small_sky():
     """Some thirty objects in nine square degrees over ten nights."""
     return moving_sky.simulate(
         seed=5, nights=10, half=(1.5, 1.5), lost=(4,),
@@ -28,7 +21,7 @@ def small_sky(moving_sky):
 
 
 @pytest.fixture(scope="session")
-def nights(moving_sky, small_sky):
+def nights(small_sky):
     """Associations of each night: {night: [table per visit]}."""
     return moving_sky.by_visit(small_sky)
 
@@ -49,17 +42,14 @@ def linkages(tracklets):
     return link_tracklets(tracklets, config={})
 
 
-@pytest.fixture(scope="session")
-def moving_world(root):
+@pytest.fixture(scope="session", name="moving_world")
+def moving_world_module():
     """The module that makes nights with found objects out of nothing but tables."""
-    spec = importlib.util.spec_from_file_location("moving_world", root / "tests/moving_world.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return moving_world
 
 
 @pytest.fixture
-def world(moving_world, tmp_path):
+def world(tmp_path):
     """Three nights: two objects found, one found and one seen again, nothing new."""
     world = moving_world.World(tmp_path)
     world.write(0, new=(1, 2))
