@@ -31,6 +31,12 @@ _GALACTIC = np.array(
 V_MINUS_BAND = {"u": -1.77, "g": -0.35, "r": 0.21, "i": 0.37, "z": 0.35, "y": 0.35}
 
 
+def v_minus(band) -> np.ndarray:
+    """Colours V-band of mean asteroids in bands (n,); 0 where the band is not known."""
+    names, back = np.unique(np.asarray(band).astype(str), return_inverse=True)
+    return np.array([V_MINUS_BAND.get(name, 0.0) for name in names.tolist()])[back]
+
+
 def state_vectors(table) -> np.ndarray:
     """States of a table of orbits, shape (n, 6)."""
     return np.stack([table[name] for name in STATE], axis=-1)

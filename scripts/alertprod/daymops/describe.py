@@ -37,7 +37,7 @@ def absolute_magnitude(state, epoch, part, obs, slope):
     helio = topo + obs[good, fit.OX : fit.OX + 3]
     r, delta = np.linalg.norm(helio, axis=1), np.linalg.norm(topo, axis=1)
     shift = ephemeris.magnitude_hg(0.0, slope, r, delta, ephemeris.phase_angle(helio, topo))
-    colour = np.array([conics.V_MINUS_BAND.get(str(b), 0.0) for b in part["band"][good]])
+    colour = conics.v_minus(part["band"][good])
     weight = 1.0 / (0.1**2 + np.where(np.isfinite(error[good]), error[good], 0.1) ** 2)
     mean = float(np.average(mag[good] + colour - shift, weights=weight))
     return mean, float(1.0 / np.sqrt(np.sum(weight)))

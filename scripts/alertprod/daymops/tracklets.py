@@ -128,11 +128,12 @@ def find_pairs(det, unit, options):
 
 
 def _plausible(det, unit, first, second, options):
-    """Arc, rate and trail cuts on candidate pairs."""
+    """Arc, rate, brightness and trail cuts on candidate pairs."""
     step = unit[second] - unit[first]
     arc = np.rad2deg(np.linalg.norm(step, axis=1))
     rate = arc / (det["midpointMjdTai"][second] - det["midpointMjdTai"][first])
     keep = arc * 3600.0 >= options["min_arc_arcsec"]
+    keep &= ~(_brightness_gap(det, first, second) > options["max_mag_difference"])
     ra, dec = np.deg2rad(det["ra"][first]), np.deg2rad(det["dec"][first])
     east = -np.sin(ra) * step[:, 0] + np.cos(ra) * step[:, 1]
     north = -np.sin(dec) * (np.cos(ra) * step[:, 0] + np.sin(ra) * step[:, 1])
@@ -150,6 +151,15 @@ def _plausible(det, unit, first, second, options):
         keep &= ~has | good
         agreed |= has & good
     return keep & ((rate <= options["max_rate_deg_day"]) | agreed)
+
+
+def _brightness_gap(det, first, second):
+    """Difference in V of pairs beyond what their errors explain [mag]; NaN where one is unknown."""
+    if "mag" not in det:
+        return np.full(len(first), np.nan)
+    v = np.asarray(det["mag"], float) + orbits.v_minus(det["band"])
+    error = np.nan_to_num(np.asarray(det["magErr"], float))
+    return np.abs(v[first] - v[second]) - 3.0 * np.hypot(error[first], error[second])
 
 
 def _limit(first, second, unit, most):

@@ -70,6 +70,19 @@ def test_intervals_outside_the_limits_make_no_pairs():
     assert tables.n_rows(make_tracklets(visits([0, 0], [50, 0], step=120), config={})) == 0
 
 
+@pytest.mark.parametrize(
+    ("flux", "band", "pairs"),
+    [(1000.0, "r", 1), (300.0, "r", 1), (100.0, "r", 0), (20_000.0, "r", 0), (np.nan, "r", 1),
+     # a u magnitude is two fainter by colour alone
+     (140.0, "u", 1), (140.0, "r", 0)],
+)  # fmt: skip
+def test_a_pair_of_unlike_brightness_is_of_strangers(flux, band, pairs):
+    one, two = visits([0, 0], [15, 0])
+    two["psfFlux"], two["band"] = np.array([flux]), np.array([band], dtype=object)
+    one["psfFluxErr"] = two["psfFluxErr"] = np.array([1.0])
+    assert len(sets(make_tracklets([one, two], config={}))) == pairs
+
+
 def test_a_trail_lets_a_fast_object_pass_if_length_and_direction_agree():
     # 30" in 30 s would be 24 deg/day; 5 deg/day is 6.25" of trail, eastward (90 deg)
     length, angle = np.array([6.25]), np.array([90.0])
