@@ -36,8 +36,14 @@ def find_clusters(window, options, claimed):
     radius = options["cluster_radius_km"] / fit.observer.AU_KM
     scale = max(window.span, 1.0) / 4.0
     rules = np.array([options["min_nights"], options["max_cluster"]])
-    parts, active = [], None
+    parts, active, begun = [], None, False
     for r, rdot in hypotheses.grid(options["zones"]):
+        if r < hypotheses.ZONES["near"][1]:
+            # here most states are, and most of them of objects farther out: those are found by now
+            if parts and not begun:
+                yield _tightest(parts)
+                parts, active = [], None
+            begun = True
         if active is None:
             active, first, last = _free(window, claimed)
         count = spheres.to_reference(first, last, r, rdot, window.epoch, limits, states, owner)
@@ -71,12 +77,15 @@ def _cluster(states, owner, window, radius, scale, rules):
     if n < rules[0]:
         return None
     size = max(radius * max(float(states[:, 6].max()), FLOOR), 1e-4)
+    if not window.wanted.all():
+        n = heliolinc.near_wanted(states, owner, n, window.wanted, size, scale)
+        states, owner = states[:n], owner[:n]
     keys = np.empty(n, dtype=np.int64)
     heliolinc.cells(states, n, size, scale, keys)
     order = np.argsort(keys)
     states, owner, keys = states[order], owner[order], keys[order]
     reach = np.array([radius, FLOOR])
-    crowd = heliolinc.crowding(states, keys, reach, size, scale)
+    crowd = heliolinc.crowding(states, owner, keys, window.wanted, reach, size, scale)
     if crowd > CROWD:
         # in four of the six dimensions states spread, in the others the hypothesis holds them
         reach[1] *= (CROWD / crowd) ** 0.25

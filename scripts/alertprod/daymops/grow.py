@@ -284,7 +284,7 @@ def _distance_error(state, covariance):
 
 
 @njit(cache=True)
-def keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out):
+def keep(links, state, covariance, chi2, use, n, night, rules, claimed, held, out):
     """Store a grown linkage as number `links` if it is good enough.
 
     Detections of a secure one become claimed. Where the distance is badly known the error ellipse
@@ -304,8 +304,8 @@ def keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out):
     if links + 1 >= len(out_start) or out_start[links] + n > len(out_det):
         return -1
     out_state[links] = state
-    out_cov[links] = fit.invert(normal)
-    secure = chi2 < rules[6] ** 2 * (2 * n - 6) and _distance_error(state, out_cov[links]) < LINEAR
+    out_cov[links] = covariance
+    secure = chi2 < rules[6] ** 2 * (2 * n - 6) and _distance_error(state, covariance) < LINEAR
     out_stat[links, 0], out_stat[links, 1], out_stat[links, 2] = chi2, nights, secure
     number = held[-1] = held[-1] + 1
     for k in range(n):
@@ -318,15 +318,35 @@ def keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out):
 
 
 @njit(cache=True)
-def take_up(
-    states, covariances, since, starts, members, epoch, obs, night, sky, rules, claimed, held, out
-):
-    """Fit and grow linkages again, of which only states and detections are left.
+def _carry(state, covariance, days, moved, out):
+    """State and covariance `days` later, into `moved` and `out`."""
+    partials = np.empty((6, 6))
+    kepler.step_with_partials(state, days, GM, moved, partials)
+    half = np.zeros((6, 6))
+    for i in range(6):
+        for j in range(6):
+            for k in range(6):
+                half[i, j] += partials[i, k] * covariance[k, j]
+    for i in range(6):
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(6):
+                total += half[i, k] * partials[j, k]
+            out[i, j] = out[j, i] = total
+
+
+@njit(cache=True)
+def take_up(earlier, since, starts, members, epoch, obs, night, sky, rules, claimed, held, out):
+    """Grow the linkages of an earlier window in this one.
+
+    An orbit that finds nothing in the new visits, however wide the gate, stays what it was; the
+    others are fitted and grown again.
 
     Parameters
     ----------
-    states, covariances : ndarray
-        At `epoch`; of the earlier fit, at any epoch.
+    earlier : tuple of ndarray
+        Of each linkage: state and covariance at its epoch, the epoch [MJD TDB], chi square, number
+        of detections, which is more than are left in this window when the first nights drop out.
     since : float
         MJD TDB of the first new visit. What orbits with a known distance hold of earlier visits
         was settled then.
@@ -340,9 +360,11 @@ def take_up(
     int
         Number of linkages.
     """
+    states, covariances, epochs, chi2s, counts = earlier
     use = np.empty(len(sky[0]) + 4096, dtype=np.int64)
-    normal = np.empty((6, 6))
-    state = np.empty(6)
+    more = np.empty_like(use)
+    state, covariance, normal = np.empty(6), np.empty((6, 6)), np.empty((6, 6))
+    widest = np.array([rules[4], rules[5]])
     links = 0
     out[3][0] = 0
     for k in range(len(states)):
@@ -353,10 +375,18 @@ def take_up(
                 n += 1
         if n < rules[3]:
             continue
-        state[:] = states[k]
-        begin = since if _distance_error(state, covariances[k]) < LINEAR else 0.0
-        n, chi2 = grow(state, epoch, obs, sky, claimed, rules, begin, use, n, normal)
-        links = keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out)
+        _carry(states[k], covariances[k], epoch - epochs[k], state, covariance)
+        chi2, found = chi2s[k], n
+        if n == counts[k]:
+            more[:n] = use[:n]
+            found, _ = collect(
+                state, epoch, obs, covariance, sky, claimed, widest, since, more, n
+            )  # fmt: skip
+        if n != counts[k] or found != n:
+            begin = since if _distance_error(states[k], covariances[k]) < LINEAR else 0.0
+            n, chi2 = grow(state, epoch, obs, sky, claimed, rules, begin, use, n, normal)
+            covariance[:] = fit.invert(normal)
+        links = keep(links, state, covariance, chi2, use, n, night, rules, claimed, held, out)
         if links < 0:
             break
     return links

@@ -22,6 +22,7 @@ from numba import njit
 SPEED_BITS, TURN_BITS, HALF = 18, 27, 131072
 TURN_MASK = (1 << TURN_BITS) - 1
 FINE = 2.0e7  # steps of azimuth in a radian
+SIEVE_BITS = 21  # of the sieve of `near_wanted`
 
 
 @njit(cache=True)
@@ -101,16 +102,87 @@ def _around(s, states, keys, limit, size, scale, finger, near, away):
 
 
 @njit(cache=True)
-def crowding(states, keys, radius, size, scale):
-    """Mean number of states within reach of one, from a sample of them."""
+def crowding(states, owner, keys, wanted, radius, size, scale):
+    """Mean number of states within reach of a wanted one, from a sample of them."""
     finger = np.zeros(9, dtype=np.int64)
     near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
+    mine = np.flatnonzero(wanted[owner])
     total, sample = 0, 0
-    for s in range(0, len(states), max(1, len(states) // 2000)):
+    for s in mine[:: max(1, len(mine) // 2000)]:
         limit = _reach(states[s], radius)
         total += _around(s, states, keys, limit, size, scale, finger, near, away)
         sample += 1
-    return total / sample
+    return total / max(sample, 1)
+
+
+@njit(cache=True, error_model="numpy")
+def _slots(state, size, scale, axis, slots):
+    """Places in the sieve of the cell of a state, first, and of the 15 that `size` reaches.
+
+    Cells are two sizes wide, in z, in one direction across, and in the velocities along both. A
+    place belongs to many cells.
+    """
+    half = 0.5 / size
+    slots[:] = 0
+    for c in range(4):
+        x = state[2 if c == 0 else axis if c == 1 else 5 if c == 2 else axis + 3]
+        x *= half if c < 2 else half * scale
+        cell = math.floor(x)
+        other = cell - 1.0 if x - cell < 0.5 else cell + 1.0
+        for k in range(16):
+            slots[k] = slots[k] * 1000003 + np.int64(other if k >> c & 1 else cell)
+    for k in range(16):
+        slots[k] = (slots[k] ^ slots[k] >> 21) & ((1 << SIEVE_BITS) - 1)
+
+
+@njit(cache=True, error_model="numpy")
+def _slot(state, size, scale, axis):
+    """The first of `_slots`."""
+    half = 0.5 / size
+    slot = np.int64(math.floor(state[2] * half))
+    slot = slot * 1000003 + np.int64(math.floor(state[axis] * half))
+    slot = slot * 1000003 + np.int64(math.floor(state[5] * (half * scale)))
+    slot = slot * 1000003 + np.int64(math.floor(state[axis + 3] * (half * scale)))
+    return (slot ^ slot >> 21) & ((1 << SIEVE_BITS) - 1)
+
+
+@njit(cache=True)
+def near_wanted(states, owner, n, wanted, size, scale):
+    """States that may lie in a cluster with a wanted one; they and owners move to the front.
+
+    Such a cluster has its centre within `size` of the wanted state, and its members lie within
+    `size` of the centre: cells near the wanted ones are marked, then those near what is in them.
+
+    Returns
+    -------
+    int
+        Number of states kept.
+    """
+    across = 0.0
+    for k in range(n):
+        across += abs(states[k, 0]) - abs(states[k, 1])
+    axis = 1 if across > 0.0 else 0
+    kept, seen = np.empty(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+    place, slots = np.empty(n, dtype=np.int64), np.empty(16, dtype=np.int64)
+    for k in range(n):
+        kept[k] = wanted[owner[k]]
+        place[k] = _slot(states[k], size, scale, axis)
+    sieve = np.zeros(1 << SIEVE_BITS - 6, dtype=np.uint64)
+    for _ in range(2):
+        for k in range(n):
+            if kept[k] and not seen[k]:
+                seen[k] = True
+                _slots(states[k], size, scale, axis, slots)
+                for slot in slots:
+                    sieve[slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
+        for k in range(n):
+            kept[k] |= (sieve[place[k] >> 6] >> np.uint64(place[k] & 63)) & np.uint64(1) > 0
+    count = 0
+    for k in range(n):
+        if kept[k]:
+            states[count], owner[count] = states[k], owner[k]
+            count += 1
+    return count
 
 
 @njit(cache=True)

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from alertprod.core import kepler, tables
+from alertprod.core import tables
 from alertprod.core.orbits import COVARIANCE, STATE, UPPER
 from alertprod.core.stage import stage
 from alertprod.daymops import fit, grow, purify
@@ -85,16 +85,19 @@ def take_up(window, linkages, options, claimed, held) -> list[dict]:
     number, first, count = np.unique(rows["linkageId"], return_index=True, return_counts=True)
     rank = np.lexsort((number, -rows["quality"][first]))
     index = np.concatenate([first[k] + np.arange(count[k]) for k in rank] or [np.zeros(0, int)])
-    states = np.stack([rows[c][first[rank]] for c in STATE], axis=-1)
-    states = kepler.propagate(states, window.epoch - rows["epochMjdTdb"][first[rank]])
-    covariances = np.zeros((len(rank), 6, 6))
-    for a in range(3):
-        covariances[:, a, a] = rows[f"cov{a}{a}"][first[rank]]
+    first = first[rank]
+    covariances = np.empty((len(rank), 6, 6))
+    for name, (a, b) in zip(COVARIANCE, UPPER, strict=True):
+        covariances[:, a, b] = covariances[:, b, a] = rows[name][first]
+    earlier = (
+        np.stack([rows[c][first] for c in STATE], axis=-1), covariances, rows["epochMjdTdb"][first],
+        rows["chi2"][first].astype(float), rows["nObs"][first].astype(np.int64),
+    )  # fmt: skip
     newest = linkages["visit"].max() // 100_000
     new = window.obs[window.nights[window.night] > newest, fit.TIME]
     out = _room(len(rank), len(window.night))
     links = grow.take_up(
-        states, covariances, new.min(initial=np.inf), np.r_[0, np.cumsum(count[rank])],
+        earlier, new.min(initial=np.inf), np.r_[0, np.cumsum(count[rank])],
         members[index], window.epoch, window.obs, window.night, window.sky, _rules(options),
         claimed, held, out,
     )  # fmt: skip

@@ -267,7 +267,10 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         if n == 0:
             continue
         n, chi2 = grow(state, epoch, obs, sky, claimed, rules, 0.0, use, n, normal)
-        links = keep(links, state, normal, chi2, use, n, night, rules, claimed, held, out)
+        if n == 0:
+            continue
+        covariance = fit.invert(normal)
+        links = keep(links, state, covariance, chi2, use, n, night, rules, claimed, held, out)
         if links < 0:
             break
     return links, fits
