@@ -35,7 +35,7 @@ def choose_linkages(linkages) -> list[dict]:
     list of dict
         The chosen ones with their ``quality``, in order of their detections.
     """
-    pool = sorted(linkages, key=lambda link: tuple(link["detections"]))
+    pool = sorted(linkages, key=lambda link: link["detections"].tolist())
     for link in pool:
         link["quality"] = quality(link)
     pool = [link for link in pool if link["quality"] > 0.0]
@@ -47,7 +47,7 @@ def choose_linkages(linkages) -> list[dict]:
             chosen += pack_exactly(group)
         else:
             chosen += pack_greedily(group)
-    return sorted(chosen, key=lambda link: tuple(link["detections"]))
+    return sorted(chosen, key=lambda link: link["detections"].tolist())
 
 
 def _components(pool):

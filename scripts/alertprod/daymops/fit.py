@@ -119,6 +119,16 @@ def residuals(state, epoch, obs, use, out):
 
 
 @njit(cache=True)
+def residuals_of_all(states, epoch, obs, use, start, out):
+    """`residuals` of many states, the k-th of ``use[start[k]:start[k + 1]]``; chi square of each."""
+    chi2 = np.empty(len(states))
+    for k in range(len(states)):
+        a, b = start[k], start[k + 1]
+        chi2[k] = residuals(states[k], epoch, obs, use[a:b], out[a:b])
+    return chi2
+
+
+@njit(cache=True)
 def design(state, epoch, ob, moved, partials, east, north):
     """Predicted tangent-plane offsets (east, north) [rad] and their gradients by the state.
 

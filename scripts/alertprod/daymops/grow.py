@@ -364,7 +364,7 @@ def take_up(earlier, since, starts, members, epoch, obs, night, sky, rules, clai
     use = np.empty(len(sky[0]) + 4096, dtype=np.int64)
     more = np.empty_like(use)
     state, covariance, normal = np.empty(6), np.empty((6, 6)), np.empty((6, 6))
-    widest = np.array([rules[4], rules[5]])
+    gate, widest = np.array([rules[4], min(NARROW, rules[5])]), np.array([rules[4], rules[5]])
     links = 0
     out[3][0] = 0
     for k in range(len(states)):
@@ -376,13 +376,20 @@ def take_up(earlier, since, starts, members, epoch, obs, night, sky, rules, clai
         if n < rules[3]:
             continue
         _carry(states[k], covariances[k], epoch - epochs[k], state, covariance)
-        chi2, found = chi2s[k], n
-        if n == counts[k]:
+        chi2 = chi2s[k]
+        settled = n == counts[k]
+        if settled:
             more[:n] = use[:n]
-            found, _ = collect(
-                state, epoch, obs, covariance, sky, claimed, widest, since, more, n
-            )  # fmt: skip
-        if n != counts[k] or found != n:
+            found, cut = collect(state, epoch, obs, covariance, sky, claimed, gate, since, more, n)
+            if not cut:
+                use[n:found] = more[n:found]
+            else:
+                found, _ = collect(
+                    state, epoch, obs, covariance, sky, claimed, widest, since, more, n
+                )
+            settled = found == n
+            n = n if cut else found
+        if not settled:
             begin = since if _distance_error(states[k], covariances[k]) < LINEAR else 0.0
             n, chi2 = grow(state, epoch, obs, sky, claimed, rules, begin, use, n, normal)
             covariance[:] = fit.invert(normal)

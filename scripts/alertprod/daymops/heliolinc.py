@@ -108,7 +108,7 @@ def crowding(states, owner, keys, wanted, radius, size, scale):
     near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
     mine = np.flatnonzero(wanted[owner])
     total, sample = 0, 0
-    for s in mine[:: max(1, len(mine) // 2000)]:
+    for s in mine[:: max(1, len(mine) // 1000)]:
         limit = _reach(states[s], radius)
         total += _around(s, states, keys, limit, size, scale, finger, near, away)
         sample += 1

@@ -167,14 +167,13 @@ def _table(window, kept):
     """Long table of the chosen linkages, in order of their first detections."""
     if not kept:
         return tables.empty("linkages")
-    kept = sorted(kept, key=lambda link: tuple(link["detections"]))
+    kept = sorted(kept, key=lambda link: link["detections"].tolist())
     dets = np.concatenate([link["detections"] for link in kept])
     count = np.array([len(link["detections"]) for link in kept])
     start = np.r_[0, np.cumsum(count)]
-    res, chi2 = np.empty((len(dets), 2)), np.empty(len(kept))
-    for k, link in enumerate(kept):
-        span = slice(start[k], start[k + 1])
-        chi2[k] = fit.residuals(link["state"], window.epoch, window.obs, dets[span], res[span])
+    state = np.stack([link["state"] for link in kept])
+    res = np.empty((len(dets), 2))
+    chi2 = fit.residuals_of_all(state, window.epoch, window.obs, dets, start, res)
     res /= ARCSEC
     table = {name: window.det[name][dets] for name in DETECTION}
     time = table["midpointMjdTai"]
@@ -188,7 +187,6 @@ def _table(window, kept):
         "arc": time[start[1:] - 1] - time[start[:-1]],
         "quality": [link["quality"] for link in kept],
     }  # fmt: skip
-    state = np.stack([link["state"] for link in kept])
     covariance = np.stack([link["covariance"] for link in kept])
     each |= {name: state[:, k] for k, name in enumerate(STATE)}
     for name, (a, b) in zip(COVARIANCE, UPPER, strict=True):

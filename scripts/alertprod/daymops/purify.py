@@ -43,15 +43,23 @@ def _best_per_night(members, trk_start, trk_night, claimed, trk_det, chosen):
 
 @njit(cache=True)
 def _known(chosen, trk_start, trk_det, held):
-    """Whether all detections of the chosen tracklets are in one linkage already."""
-    which = held[trk_det[trk_start[chosen[0]]]]
-    if which < 0:
-        return False
-    for m in chosen:
-        for d in range(trk_start[m], trk_start[m + 1]):
-            if held[trk_det[d]] != which:
-                return False
-    return True
+    """Whether the chosen tracklets, but for one at most, are in one linkage already.
+
+    Three of them and its orbit would be fitted again, and it collects what belongs to it.
+    """
+    for c in range(2):
+        which = held[trk_det[trk_start[chosen[c]]]]
+        if which < 0:
+            continue
+        others = 0
+        for m in chosen:
+            for d in range(trk_start[m], trk_start[m + 1]):
+                if held[trk_det[d]] != which:
+                    others += 1
+                    break
+        if others == 0 or (others == 1 and len(chosen) > 3):
+            return True
+    return False
 
 
 @njit(cache=True)
