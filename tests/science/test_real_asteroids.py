@@ -135,9 +135,7 @@ def test_real_asteroids_are_linked_among_scrambled_detections(hundred):
     wanted = found = links = pure = 0
     for name, (code, first) in best_windows(hundred).items():
         table = thin_and_scramble(hundred, code, first, rng)
-        # errors of an arcsecond over a quarter of an hour leave rates worse than Rubin's pairs do
-        config = {"obscode": str(code), "max_rate_deg_day": 2.0, "cluster_radius_km": 5e5}
-        config |= {"linear_rms_arcsec": 20.0, "max_cluster": 100}
+        config = {"obscode": str(code), "max_rate_deg_day": 2.0}
         parts = [
             make_tracklets([t], config=config)
             for t in associations(table, STATION.get(str(code), 1.0)).values()

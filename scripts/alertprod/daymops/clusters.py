@@ -8,6 +8,7 @@ from alertprod.daymops import fit, heliolinc, hypotheses, spheres
 
 FLOOR = 0.3  # au: nearer to the Earth the radius of clusters does not shrink
 CROWD = 2.0  # states within reach of one, itself among them; where there are more, the floor sinks
+ERRORS = 4.0  # of the rates, that the radius covers at least
 MOST_MEMBERS = 3_000_000  # of clusters that are held at a time
 
 
@@ -33,8 +34,10 @@ def find_clusters(window, options, claimed):
     salt = np.random.default_rng(20101).integers(1, 2**63, size, dtype=np.uint64)
     au_day = 86400.0 / fit.observer.AU_KM
     limits = np.array([options["excess_speed_km_s"] * au_day, options["min_distance_au"]])
-    radius = options["cluster_radius_km"] / fit.observer.AU_KM
     scale = max(window.span, 1.0) / 4.0
+    radius = max(
+        options["cluster_radius_km"] / fit.observer.AU_KM, ERRORS * _rate_error(window) * scale
+    )
     rules = np.array([options["min_nights"], options["max_cluster"]])
     parts, active, begun = [], None, False
     for r, rdot in hypotheses.grid(options["zones"]):
@@ -62,6 +65,18 @@ def find_clusters(window, options, claimed):
             parts, active = [], None
     if parts:
         yield _tightest(parts)
+
+
+def _rate_error(window):
+    """Median error of the rates of tracklets [rad/day], from those of the places at both ends.
+
+    Rates err by more than rounding of the hypotheses allows for where errors are large and pairs
+    are short; the states then scatter in proportion to the distance, as the radius grows.
+    """
+    first, last = window.trk_det[window.trk_start[:-1]], window.trk_det[window.trk_start[1:] - 1]
+    error = np.max(window.obs[:, [fit.SE, fit.SN]], axis=1)
+    days = window.obs[last, fit.TIME] - window.obs[first, fit.TIME]
+    return float(np.median(np.hypot(error[first], error[last]) / days))
 
 
 def _free(window, claimed):

@@ -19,6 +19,7 @@ from alertprod.daymops import fit
 from alertprod.daymops.grow import grow, keep
 
 SEEDS = 7  # nights from which a first orbit is made; growth adds the others
+PATIENCE = 20  # steps
 
 
 @njit(cache=True)
@@ -186,6 +187,21 @@ def seed_orbit(state, epoch, obs, chosen, count, trk_start, trk_det, rules, use)
 
 
 @njit(cache=True)
+def _converge(state, epoch, obs, use, limit, normal, res):
+    """Fit; chi square, huge where nothing is in sight after `PATIENCE` steps.
+
+    From a start under a wrong hypothesis some forty steps may be needed, but strangers, which
+    never come closer than what a linear step left over, would take all of them.
+    """
+    chi2, _ = fit.correct(state, epoch, obs, use, 0.0, PATIENCE, normal)
+    fit.residuals(state, epoch, obs, use, res)
+    if np.sum(res[: len(use)] ** 2) > 2 * len(use) * limit * limit:
+        return 1e300
+    chi2, _ = fit.correct(state, epoch, obs, use, 0.0, 60 - PATIENCE, normal)
+    return chi2
+
+
+@njit(cache=True)
 def _nonlinear_seed(state, epoch, obs, dets, group, keep, left, rules, use):
     normal = np.empty((6, 6))
     start = state.copy()
@@ -199,8 +215,7 @@ def _nonlinear_seed(state, epoch, obs, dets, group, keep, left, rules, use):
         if n < 6 or left < 3:
             return 0
         state[:] = start
-        # from a start under a wrong hypothesis some forty steps may be needed
-        chi2, _ = fit.correct(state, epoch, obs, use[:n], 0.0, 60, normal)
+        chi2 = _converge(state, epoch, obs, use[:n], rules[0], normal, res)
         if chi2 < rules[1] ** 2 * max(2 * n - 6, 4):
             return n
         if left <= 3:
