@@ -43,6 +43,8 @@ def choose_linkages(linkages) -> list[dict]:
     for group in _components(pool):
         if len(group) == 1:
             chosen += group
+        elif len(group) == 2:
+            chosen.append(max(group, key=lambda link: round(link["quality"], 6)))  # first of equals
         elif len(group) <= MAX_EXACT:
             chosen += pack_exactly(group)
         else:

@@ -98,7 +98,9 @@ def _cluster(states, owner, window, radius, scale, rules):
     keys = np.empty(n, dtype=np.int64)
     heliolinc.cells(states, n, size, scale, keys)
     order = np.argsort(keys)
-    states, owner, keys = states[order], owner[order], keys[order]
+    keys = keys[order]
+    heliolinc.settle_ties(keys, order)
+    states, owner = states[order], owner[order]
     reach = np.array([radius, FLOOR])
     crowd = heliolinc.crowding(states, owner, keys, window.wanted, reach, size, scale)
     if crowd > CROWD:

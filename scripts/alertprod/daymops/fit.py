@@ -16,13 +16,15 @@ import math
 import numpy as np
 from numba import njit
 
-from alertprod.core import kepler, observer, orbits
+from alertprod.core import kepler, observer
 from alertprod.daymops import parameters
 
 C = observer.C_AU_DAY
 GM = kepler.GM_SUN
 # columns of the observation block that the kernels read
 TIME, OX, SX, UX, EX, NX, SE, SN, WIDTH = 0, 1, 4, 7, 10, 13, 16, 17, 18
+# days, in which motion is uniform
+BRIEF = 1e-4
 # a fit is at its minimum when one more step would lower chi square by less than this
 ENOUGH = 1e-3
 
@@ -55,12 +57,15 @@ def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
         block[:, OX : OX + 3] = (place - sun)[back]
         block[:, SX : SX + 3] = sun_speed[back]
     a, d = np.deg2rad(ra), np.deg2rad(dec)
-    block[:, UX : UX + 3] = orbits.unit_vectors(ra, dec)
-    block[:, EX : EX + 3] = np.stack([-np.sin(a), np.cos(a), np.zeros_like(a)], axis=-1)
-    block[:, NX : NX + 3] = np.stack(
-        [-np.sin(d) * np.cos(a), -np.sin(d) * np.sin(a), np.cos(d)], axis=-1
-    )
-    block[:, SE] = np.deg2rad(ra_err) * np.cos(d)
+    sin_a, cos_a, sin_d, cos_d = np.sin(a), np.cos(a), np.sin(d), np.cos(d)
+    for first, columns in (
+        (UX, (cos_d * cos_a, cos_d * sin_a, sin_d)),
+        (EX, (-sin_a, cos_a, 0.0)),
+        (NX, (-sin_d * cos_a, -sin_d * sin_a, cos_d)),
+    ):
+        for c in range(3):
+            block[:, first + c] = columns[c]
+    block[:, SE] = np.deg2rad(ra_err) * cos_d
     block[:, SN] = np.deg2rad(dec_err)
     return block
 
@@ -77,20 +82,28 @@ def _mixed_block(mjd_tai, columns, codes):
 
 @njit(cache=True)
 def place_seen(state, epoch, ob):
-    """Vector station to object at the observation `ob`, and the light time."""
-    delay = 0.0
-    x, y, z = 0.0, 0.0, 0.0
+    """Vector station to object at the observation `ob`, and the light time.
+
+    The light time begins with that of uniform motion and is corrected by Newton's rule, in which
+    the object moves uniformly too: what acceleration does within `BRIEF` is below 1e-11 au.
+    """
+    dt = ob[0] - epoch
+    x = state[0] + dt * state[3] - ob[1]
+    y = state[1] + dt * state[4] - ob[2]
+    z = state[2] + dt * state[5] - ob[3]
+    delay = math.sqrt(x * x + y * y + z * z) / C
     for _ in range(3):
         h = kepler.step(state[0], state[1], state[2], state[3], state[4], state[5],
-                        ob[0] - delay - epoch, GM)  # fmt: skip
+                        dt - delay, GM)  # fmt: skip
         x = h[0] - ob[1] - delay * ob[4]
         y = h[1] - ob[2] - delay * ob[5]
         z = h[2] - ob[3] - delay * ob[6]
-        new = math.sqrt(x * x + y * y + z * z) / C
-        done = abs(new - delay) < 3e-9
-        delay = new
-        if done:
-            break
+        vx, vy, vz = h[3] + ob[4], h[4] + ob[5], h[5] + ob[6]
+        rho = math.sqrt(x * x + y * y + z * z)
+        late = (rho / C - delay) / (1.0 + (x * vx + y * vy + z * vz) / (rho * C))
+        delay += late
+        if abs(late) < BRIEF:
+            return x - late * vx, y - late * vy, z - late * vz, delay
     return x, y, z, delay
 
 
@@ -120,7 +133,7 @@ def residuals(state, epoch, obs, use, out):
 
 @njit(cache=True)
 def residuals_of_all(states, epoch, obs, use, start, out):
-    """`residuals` of many states, the k-th of ``use[start[k]:start[k + 1]]``; chi square of each."""
+    """Chi square of each state; the k-th has rows `start[k]` to `start[k + 1]` of `use`."""
     chi2 = np.empty(len(states))
     for k in range(len(states)):
         a, b = start[k], start[k + 1]

@@ -65,10 +65,10 @@ class Window:
     def _index_visits(self):
         """Detections of each visit by declination, its mean direction and radius."""
         visit = self.det["visit"]
-        unique, first = np.unique(visit, return_index=True)
-        unique = unique[np.argsort(self.det["midpointMjdTai"][first], kind="stable")]
-        rank = {v: k for k, v in enumerate(unique.tolist())}
-        number = np.array([rank[v] for v in visit.tolist()])
+        unique, first, back = np.unique(visit, return_index=True, return_inverse=True)
+        rank = np.empty(len(unique), dtype=np.int64)
+        rank[np.argsort(self.det["midpointMjdTai"][first], kind="stable")] = np.arange(len(unique))
+        number = rank[back]
         dec = np.deg2rad(self.det["dec"])
         order = np.lexsort((dec, number))
         start = np.searchsorted(number[order], np.arange(len(unique) + 1))
