@@ -22,7 +22,7 @@ from alertprod.daymops import parameters
 C = observer.C_AU_DAY
 GM = kepler.GM_SUN
 # columns of the observation block that the kernels read
-TIME, OX, SX, UX, EX, NX, SE, SN, WIDTH = 0, 1, 4, 7, 10, 13, 16, 17, 18
+TIME, OX, SX, UX, EX, NX, SE, SN, MAG, MAG_ERR, WIDTH = 0, 1, 4, 7, 10, 13, 16, 17, 18, 19, 20
 # days, in which motion is uniform
 BRIEF = 1e-4
 # a fit is at its minimum when one more step would lower chi square by less than this
@@ -42,7 +42,8 @@ def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
     Returns
     -------
     ndarray, shape (n, WIDTH)
-        MJD TDB; heliocentric station; velocity of the Sun; direction; east; north; errors [rad].
+        MJD TDB; heliocentric station; velocity of the Sun; direction; east; north; errors [rad];
+        V magnitude and its error (NaN here: orbits follow from directions).
     """
     mjd_tai = np.asarray(mjd_tai, float)
     if not isinstance(obscode, str):
@@ -67,6 +68,7 @@ def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
             block[:, first + c] = columns[c]
     block[:, SE] = np.deg2rad(ra_err) * cos_d
     block[:, SN] = np.deg2rad(dec_err)
+    block[:, MAG : MAG_ERR + 1] = np.nan
     return block
 
 

@@ -14,7 +14,7 @@ from numba import njit
 
 from alertprod.core import kepler
 from alertprod.daymops import fit
-from alertprod.daymops.fit import GM, SE, SN, TIME
+from alertprod.daymops.fit import GM, MAG, MAG_ERR, SE, SN, TIME
 
 ARCSEC = math.pi / 648000.0
 NARROW = 5.0 * ARCSEC
@@ -93,6 +93,9 @@ def _nearest(state, epoch, obs, place, ellipse, rows, decs, claimed, gate, reach
         if claimed[d]:
             continue
         ob = obs[d]
+        # (a magnitude that is not known is NaN, and differs from none)
+        if abs(ob[MAG] - gate[3]) - 3.0 * math.hypot(ob[MAG_ERR], gate[4]) > gate[2]:
+            continue
         # a glance first: most of this strip of declination is far away along it
         aside = (place[0] * ob[10] + place[1] * ob[11]) / rho
         if abs(aside) > gate[1] + 1e-4:
@@ -117,6 +120,17 @@ def _apart(x, y, z, visit):
 
 
 @njit(cache=True)
+def _brightness(obs, members, time):
+    """V magnitude and error of the member nearest in time on another night; NaN if unknown."""
+    mag, error, best = math.nan, 0.0, 1e300
+    for d in members:
+        apart = abs(obs[d, TIME] - time)
+        if 0.5 < apart < best and math.isfinite(obs[d, MAG]):
+            mag, error, best = obs[d, MAG], obs[d, MAG_ERR], apart
+    return mag, error
+
+
+@njit(cache=True)
 def collect(state, epoch, obs, covariance, sky, claimed, gate, since, use, n):
     """All free detections that the orbit predicts, the nearest one per visit.
 
@@ -125,8 +139,9 @@ def collect(state, epoch, obs, covariance, sky, claimed, gate, since, use, n):
     sky : tuple
         visits, shape (v, 4): mean direction and radius (as a chord) of each visit, in order of
         time; visit_start, by_dec, decs: detections of each visit in order of declination [rad].
-    gate : ndarray, shape (2,)
-        Number of sigmas; largest gate [rad].
+    gate : ndarray, shape (5,)
+        Number of sigmas; largest gate [rad]; largest difference in V from what other nights saw;
+        the last two are for use in here.
     since : float
         MJD TDB; of earlier visits the detections in `use` are kept, none are sought.
     use, n : ndarray of int, int
@@ -139,6 +154,7 @@ def collect(state, epoch, obs, covariance, sky, claimed, gate, since, use, n):
         Whether anywhere the ellipse was longer than the largest gate.
     """
     visits, visit_start, by_dec, decs = sky
+    before = use[:n].copy()
     count = 0
     while count < n and obs[use[count], TIME] < since:
         count += 1
@@ -164,6 +180,7 @@ def collect(state, epoch, obs, covariance, sky, claimed, gate, since, use, n):
         own = 2.0 * max(ob[SE], ob[SN])
         cut |= gate[0] * (math.sqrt(max(ellipse[0], ellipse[1], 0.0)) + own) > gate[1]
         reach = min(gate[0] * (math.sqrt(max(ellipse[1], 0.0)) + own), gate[1])
+        gate[3], gate[4] = _brightness(obs, before, ob[TIME])
         found = _nearest(state, epoch, obs, place, ellipse, by_dec[a:b], decs[a:b], claimed,
                          gate, reach)  # fmt: skip
         if found >= 0:
@@ -236,7 +253,7 @@ def grow(state, epoch, obs, sky, claimed, rules, since, use, n, normal):
     chi2 : float
     """
     least = int(rules[3])
-    gate = np.array([rules[4], min(NARROW, rules[5])])
+    gate = np.array([rules[4], min(NARROW, rules[5]), rules[7], math.nan, 0.0])
     n, chi2, cut = _settle(state, epoch, obs, sky, claimed, gate, least, since, use, n, normal)
     if n == 0:
         return n, chi2
@@ -364,7 +381,8 @@ def take_up(earlier, since, starts, members, epoch, obs, night, sky, rules, clai
     use = np.empty(len(sky[0]) + 4096, dtype=np.int64)
     more = np.empty_like(use)
     state, covariance, normal = np.empty(6), np.empty((6, 6)), np.empty((6, 6))
-    gate, widest = np.array([rules[4], min(NARROW, rules[5])]), np.array([rules[4], rules[5]])
+    gate = np.array([rules[4], min(NARROW, rules[5]), rules[7], math.nan, 0.0])
+    widest = np.array([rules[4], rules[5], rules[7], math.nan, 0.0])
     links = 0
     out[3][0] = 0
     for k in range(len(states)):

@@ -67,7 +67,8 @@ def _rules(options):
     return np.array(
         [options["linear_rms_arcsec"] * ARCSEC, options["max_chi"], options["min_nights"],
          options["min_detections"], options["gate_sigma"],
-         options["gate_arcsec"] * ARCSEC, options["secure_chi"]], dtype=float,
+         options["gate_arcsec"] * ARCSEC, options["secure_chi"],
+         options["max_mag_difference"]], dtype=float,
     )  # fmt: skip
 
 

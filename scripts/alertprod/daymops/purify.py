@@ -257,7 +257,8 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         See `grow.collect`.
     rules : ndarray
         0: largest linear residual [rad]; 1: largest reduced chi; 2: least nights; 3: least
-        detections; 4: gate in sigmas; 5: largest gate [rad]; 6: reduced chi that makes secure.
+        detections; 4: gate in sigmas; 5: largest gate [rad]; 6: reduced chi that makes secure;
+        7: largest difference in V [mag].
     claimed : ndarray of bool
         Detections that secure linkages own; changed in place.
     held : ndarray of int

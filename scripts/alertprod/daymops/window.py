@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from alertprod.core import tables
+from alertprod.core import orbits, tables
 from alertprod.daymops import fit
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ class Window:
             det["midpointMjdTai"], det["ra"], det["dec"], det["raErr"], det["decErr"],
             options["obscode"],
         )  # fmt: skip
+        self.obs[:, fit.MAG] = det["mag"] + orbits.v_minus(det["band"])
+        self.obs[:, fit.MAG_ERR] = np.nan_to_num(det["magErr"])
         nights, self.night = np.unique(det["visit"] // 100_000, return_inverse=True)
         self.nights = nights
         self.trk_night = self.night[trk_det[trk_start[:-1]]]
