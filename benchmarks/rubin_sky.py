@@ -28,11 +28,13 @@ import populations
 
 # first night (MJD at its evening) and a place on the ecliptic that is well visited from then on, at
 # most 12 degrees from opposition: February (with 96 visits of the COSMOS field in one night), June,
-# October, March, July, April
+# October, March, July, April; last the COSMOS field itself
 WINDOWS = (
     (60362, 158.0, 5.0), (60480, 282.0, -23.0), (60224, 14.7, 6.3),
     (60392, 194.7, -6.3), (60515, 319.5, -15.7), (60420, 217.6, -14.8),
+    (60362, 150.1, 2.2),
 )  # fmt: skip
+DEEP = 7  # the seed of the last one
 RADIUS = 1.75  # of the field of view [deg]
 BANDS = "ugrizy"
 # V minus the magnitude in each of `BANDS`, for C and S type asteroids

@@ -41,13 +41,50 @@ def fraction(figures, names):
     return found / wanted
 
 
-def test_completeness_and_purity(figures):
+@pytest.fixture(scope="module")
+def planned(root):
+    """Figures of three regions and times of the year, on the visits that Rubin plans."""
+    rubin_sky, linking = load(root, "rubin_sky"), load(root, "linking")
+    linking.warm()
+    return [linking.measure(rubin_sky.simulate(seed, radius=7.0)) for seed in (2, 3, 4)]
+
+
+def check_completeness_and_purity(figures):
     every = [n for f in figures for n in f["by_class"]]
     assert fraction(figures, set(every)) >= 0.995
-    assert fraction(figures, ["main"]) >= 0.998
     assert fraction(figures, ["neo"]) >= 0.97
     assert fraction(figures, ["tno", "trojan"]) >= 0.90
     assert min(f["pure"] for f in figures) >= 0.99
+
+
+def test_completeness_and_purity(figures):
+    check_completeness_and_purity(figures)
+    assert fraction(figures, ["main"]) >= 0.998
+
+
+def test_completeness_and_purity_on_planned_visits(planned):
+    """Weather, depths by filter, close pairs and nights with one visit are those of the plan."""
+    assert min(f["findable"] for f in planned) > 700
+    check_completeness_and_purity(planned)
+    for f in planned:
+        assert f["false"] == pytest.approx(0.75, abs=0.02)
+        assert f["tracklets_s"] + f["linking_s"] < 69 * f["detections"] / 244_709
+        assert f["memory_mb"] < 1500
+
+
+@pytest.mark.xfail(reason="3394 of 3401: pairs five minutes apart, residuals of six detections")
+def test_main_belt_on_planned_visits(planned):
+    assert fraction(planned, ["main"]) >= 0.998
+
+
+@pytest.mark.xfail(reason="ninety detections of a night become hundreds of tracklets")
+def test_a_night_of_deep_drilling(root):
+    """A field that is visited 96 times in one night and twice in others."""
+    rubin_sky, linking = load(root, "rubin_sky"), load(root, "linking")
+    found = linking.measure(rubin_sky.simulate(rubin_sky.DEEP, density=0.4, radius=1.5))
+    assert found["findable"] >= 5
+    assert found["complete"] >= 0.995 and found["pure"] >= 0.99
+    assert found["tracklets_s"] + found["linking_s"] < 69 * found["detections"] / 244_709
 
 
 def test_cost(figures):
