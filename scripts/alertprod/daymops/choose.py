@@ -12,14 +12,18 @@ import math
 
 log = logging.getLogger(__name__)
 
+LEAST = 0.1  # quality
 MAX_EXACT = 400  # linkages of one connected group
 
 
 def quality(link) -> float:
-    """Figure of merit of a linkage: detections and nights, less what the residuals cost."""
+    """Figure of merit of a linkage: detections and nights, less what the residuals cost.
+
+    Positive: whether an orbit fits well enough was asked before, and is not asked again here.
+    """
     n = len(link["detections"])
     reduced = link["chi2"] / max(2 * n - 6, 1)
-    return n + 2.0 * link["nights"] - 2.0 * max(reduced - 1.0, 0.0) * math.sqrt(n)
+    return max(n + 2.0 * link["nights"] - 2.0 * max(reduced - 1.0, 0.0) * math.sqrt(n), LEAST)
 
 
 def choose_linkages(linkages) -> list[dict]:
@@ -38,7 +42,6 @@ def choose_linkages(linkages) -> list[dict]:
     pool = sorted(linkages, key=lambda link: link["detections"].tolist())
     for link in pool:
         link["quality"] = quality(link)
-    pool = [link for link in pool if link["quality"] > 0.0]
     chosen = []
     for group in _components(pool):
         if len(group) == 1:

@@ -65,11 +65,14 @@ def make_tracklets(singles, *, config) -> dict:
             " pass the associations of a single night"
         )
     unit = orbits.unit_vectors(det["ra"], det["dec"])
-    first, second = find_pairs(det, unit, options)
+    visits = _visits(det, unit)
+    first, second = find_pairs(det, unit, visits, options)
     starts, members, rms = merge_pairs(
         unit, det["midpointMjdTai"], first, second,
         options["max_rms_arcsec"] * np.pi / 648000.0,
     )  # fmt: skip
+    if len(visits[0]) >= options["dense_visits"]:
+        starts, members, rms = _without_chance_pairs(unit, visits, (starts, members, rms), options)
     log.info(
         "%d detections, %d pairs, %d tracklets (%d of three or more)",
         len(unit), len(first), len(starts) - 1, int(np.sum(np.diff(starts) > 2)),
@@ -77,14 +80,8 @@ def make_tracklets(singles, *, config) -> dict:
     return _table(det, unit, starts, members, rms, int(nights[0]))
 
 
-def find_pairs(det, unit, options):
-    """Index pairs (earlier, later) of detections that may be one object.
-
-    Returns
-    -------
-    first, second : ndarray of int
-        Sorted by first, then second.
-    """
+def _visits(det, unit):
+    """Detections of each visit, its time, mean direction, and reach round that (a chord)."""
     visits, start = np.unique(det["visit"], return_index=True)
     order = np.argsort(start, kind="stable")
     visits, start = visits[order], start[order]
@@ -100,6 +97,33 @@ def find_pairs(det, unit, options):
             for g, c in zip(groups, centre, strict=True)
         ]
     )
+    return groups, time, centre, reach
+
+
+def _without_chance_pairs(unit, visits, tracklets, options):
+    """Drop pairs where a place was visited so often that pairs of strangers outnumber all.
+
+    An object that was there for so many visits has a longer tracklet.
+    """
+    _, _, centre, reach = visits
+    starts, members, rms = tracklets
+    head = members[starts[:-1]]
+    seen = np.zeros(len(head), dtype=np.int64)
+    for place, size in zip(centre, reach, strict=True):
+        seen += np.sum((unit[head] - place) ** 2, axis=1) <= size**2
+    keep = np.flatnonzero((np.diff(starts) > 2) | (seen < options["dense_visits"]))
+    return _reorder(starts, members, rms, keep)
+
+
+def find_pairs(det, unit, visits, options):
+    """Index pairs (earlier, later) of detections that may be one object.
+
+    Returns
+    -------
+    first, second : ndarray of int
+        Sorted by first, then second.
+    """
+    groups, time, centre, reach = visits
     trees: dict[int, cKDTree] = {}
     found = []
     low, high = options["min_interval_minutes"] / 1440.0, options["max_interval_minutes"] / 1440.0
@@ -177,80 +201,98 @@ def _limit(first, second, unit, most):
     return first[keep], second[keep]
 
 
+MANY = 512  # most detections of a tracklet: a deep field is visited a hundred times in a night
+PLAIN = 8  # a longer tracklet is not sought again from each of its pairs
+
+
 @njit(cache=True)
-def _deviation(unit, time, members, n):
-    """Rms distance [rad] of detections from constant motion on a great circle, small arcs."""
-    o = unit[members[0]]
-    t0 = time[members[0]]
-    st = 0.0
-    stt = 0.0
-    sx = np.zeros(3)
-    sxt = np.zeros(3)
-    sxx = 0.0
-    for k in range(n):
-        t = time[members[k]] - t0
-        st += t
-        stt += t * t
-        for c in range(3):
-            d = unit[members[k], c] - o[c]
-            sx[c] += d
-            sxt[c] += d * t
-            sxx += d * d
-    den = stt - st * st / n
-    total = sxx
+def _add(sums, unit, origin, t, k):
+    """Add detection `k` at time `t` from the first to the sums of a straight line."""
+    sums[0] += 1.0
+    sums[1] += t
+    sums[2] += t * t
     for c in range(3):
-        slope = (sxt[c] - sx[c] * st / n) / den
-        total -= sx[c] * sx[c] / n + slope * slope * den
+        d = unit[k, c] - unit[origin, c]
+        sums[3 + c] += d
+        sums[6 + c] += d * t
+        sums[9] += d * d
+
+
+@njit(cache=True)
+def _deviation(sums):
+    """Rms distance [rad] of detections from constant motion on a great circle, small arcs."""
+    n = sums[0]
+    den = sums[2] - sums[1] * sums[1] / n
+    total = sums[9]
+    for c in range(3):
+        slope = (sums[6 + c] - sums[3 + c] * sums[1] / n) / den
+        total -= sums[3 + c] * sums[3 + c] / n + slope * slope * den
     return np.sqrt(max(total, 0.0) / n)
 
 
 @njit(cache=True)
-def _grow(unit, time, start, partner, tolerance):
+def _try(k, unit, time, members, count, tolerance, sums):
+    """Take detection `k` into a group that it moves with; the number of members then."""
+    i, j = members[0], members[1]
+    scale = (time[k] - time[i]) / (time[j] - time[i])
+    miss = 0.0
+    for c in range(3):
+        d = unit[i, c] + scale * (unit[j, c] - unit[i, c]) - unit[k, c]
+        miss += d * d
+    # errors of the pair are stretched by the extrapolation
+    if miss > (3.0 * tolerance * (1.0 + scale)) ** 2 or count >= MANY:
+        return count
+    for m in range(count):
+        if time[members[m]] == time[k]:
+            return count
+    more = sums.copy()
+    _add(more, unit, i, time[k] - time[i], k)
+    if _deviation(more) > tolerance:
+        return count
+    sums[:] = more
+    members[count] = k
+    return count + 1
+
+
+@njit(cache=True)
+def _grow(unit, time, start, partner, back, earlier, tolerance):
     """For each pair, the largest set of the first one's partners that share its motion.
 
-    `start`/`partner` is the adjacency of earlier to later detections. Returns flat groups of at
-    least three detections, with their rms.
+    `start`/`partner` is the adjacency of earlier to later detections, `back`/`earlier` the reverse:
+    partners of the last member are taken, too, which are too near in time to the first one. Returns
+    flat groups of at least three detections, with their rms.
     """
-    n = len(start) - 1
-    members = np.empty(64, dtype=np.int64)
+    members = np.empty(MANY, dtype=np.int64)
     flat = [np.int64(0)]
     flat.pop()
     begin = [np.int64(0)]
     quality = [0.0]
     quality.pop()
-    for i in range(n):
-        lo, hi = start[i], start[i + 1]
-        for p in range(lo, hi):
-            j = partner[p]
-            dt = time[j] - time[i]
-            members[0] = i
-            members[1] = j
+    done = np.full(len(unit), -1)
+    sums = np.empty(10)
+    for i in range(len(start) - 1):
+        for p in range(start[i], start[i + 1]):
+            if done[partner[p]] == i:
+                continue
+            members[0], members[1] = i, partner[p]
+            sums[:] = 0.0
+            _add(sums, unit, i, 0.0, i)
+            _add(sums, unit, i, time[partner[p]] - time[i], partner[p])
             count = 2
-            for q in range(lo, hi):
-                k = partner[q]
-                if q == p or count >= 64 or time[k] <= time[j]:
-                    continue
-                scale = (time[k] - time[i]) / dt
-                miss = 0.0
-                for c in range(3):
-                    d = unit[i, c] + scale * (unit[j, c] - unit[i, c]) - unit[k, c]
-                    miss += d * d
-                # errors of the pair are stretched by the extrapolation
-                if miss > (3.0 * tolerance * (1.0 + scale)) ** 2:
-                    continue
-                same_time = False
-                for m in range(1, count):
-                    if time[members[m]] == time[k]:
-                        same_time = True
-                if same_time:
-                    continue
-                members[count] = k
-                if _deviation(unit, time, members, count + 1) <= tolerance:
-                    count += 1
+            for q in range(p + 1, start[i + 1]):
+                if time[partner[q]] > time[partner[p]]:
+                    count = _try(partner[q], unit, time, members, count, tolerance, sums)
+            last = members[count - 1]
+            for q in range(back[last], back[last + 1]):
+                if count > 2 and time[earlier[q]] > time[i]:
+                    count = _try(earlier[q], unit, time, members, count, tolerance, sums)
             if count > 2:
-                flat.extend(members[:count])
+                group = members[:count][np.argsort(time[members[:count]])]
+                flat.extend(group)
                 begin.append(np.int64(len(flat)))
-                quality.append(_deviation(unit, time, members, count))
+                quality.append(_deviation(sums))
+                if count > PLAIN:
+                    done[group] = i
     return np.array(flat), np.array(begin), np.array(quality)
 
 
@@ -266,31 +308,25 @@ def merge_pairs(unit, time, first, second, tolerance):
         Deviation from a great circle [rad].
     """
     n = len(unit)
-    adjacency = np.zeros(n + 1, dtype=np.int64)
-    np.add.at(adjacency, first + 1, 1)
-    flat, begin, quality = _grow(
-        unit, time, np.cumsum(adjacency), second.astype(np.int64), tolerance
-    )
+    forth = np.r_[0, np.cumsum(np.bincount(first, minlength=n))]
+    back = np.r_[0, np.cumsum(np.bincount(second, minlength=n))]
+    earlier = first[np.lexsort((first, second))]
+    flat, begin, quality = _grow(unit, time, forth, second, back, earlier, tolerance)
     groups = [flat[a:b] for a, b in pairwise(begin)]
     order = sorted(
         range(len(groups)), key=lambda k: (-len(groups[k]), quality[k], tuple(groups[k]))
     )
-    used = np.zeros(n, dtype=bool)
-    swallowed: set[tuple[int, int]] = set()
+    label = np.full(n, -1)
     accepted = []
     for k in order:
         group = groups[k]
         # A detection belongs to one long tracklet; what remains of a broken group are its pairs.
-        if used[group].any():
+        if (label[group] >= 0).any():
             continue
-        used[group] = True
-        members = [int(m) for m in group]
-        accepted.append((members, float(quality[k])))
-        swallowed.update((a, b) for x, a in enumerate(members) for b in members[x + 1 :])
-    if swallowed:
-        pairs = zip(first.tolist(), second.tolist(), strict=True)
-        inside = np.array([pair in swallowed for pair in pairs])
-        first, second = first[~inside], second[~inside]
+        label[group] = len(accepted)
+        accepted.append(([int(m) for m in group], float(quality[k])))
+    inside = (label[first] >= 0) & (label[first] == label[second])
+    first, second = first[~inside], second[~inside]
     head = np.concatenate([[m[0] for m, _ in accepted], first]).astype(np.int64)
     next_ = np.concatenate([[m[1] for m, _ in accepted], second]).astype(np.int64)
     lengths = np.concatenate([[len(m) for m, _ in accepted], np.full(len(first), 2)]).astype(int)

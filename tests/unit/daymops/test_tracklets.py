@@ -159,3 +159,29 @@ def test_pairs_of_real_objects_become_tracklets(moving_sky, small_sky, tracklets
                 found.setdefault(owners.pop(), set()).add(part["visit"][0] // 100_000)
     assert len(wanted) > 10
     assert all(len(found.get(k, ())) >= 3 for k in wanted)
+
+
+def deep_night(count, strangers, seed=3):
+    """Many visits of one place, 36 s apart: one object, and strangers everywhere."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for k in range(count):
+        minute = 0.6 * k
+        place = np.array([[0.5 * minute, -0.2 * minute]]) + rng.normal(0.0, 0.1, (1, 2))
+        others = rng.uniform(-300.0, 300.0, (strangers, 2))
+        out.append(table(2025010100001 + k, minute, np.concatenate([place, others]), 1 + 1000 * k))
+    return out
+
+
+def test_an_object_in_a_night_of_deep_drilling_is_one_tracklet():
+    found = make_tracklets(deep_night(100, 30), config={})
+    groups = [set(group) for group in sets(found)]
+    mine = {1 + 1000 * k for k in range(100)}
+    assert max(len(group & mine) for group in groups) >= 85
+    # strangers pair by the thousand; what is left is of three or more, but for the ragged edge
+    assert np.mean([len(group) == 2 for group in groups]) < 0.05
+
+
+def test_where_a_place_is_visited_a_few_times_pairs_stay():
+    found = make_tracklets(deep_night(20, 0), config={"dense_visits": 30, "max_rms_arcsec": 0.001})
+    assert min(len(group) for group in sets(found)) == 2
