@@ -17,14 +17,13 @@ import numpy as np
 from numba import njit
 
 from alertprod.core import kepler, observer
-from alertprod.daymops import parameters
+from alertprod.daymops import algebra, parameters
 
 C = observer.C_AU_DAY
 GM = kepler.GM_SUN
 # columns of the observation block that the kernels read
 TIME, OX, SX, UX, EX, NX, SE, SN, MAG, MAG_ERR, WIDTH = 0, 1, 4, 7, 10, 13, 16, 17, 18, 19, 20
-# days, in which motion is uniform
-BRIEF = 1e-4
+BRIEF = 1e-4  # days, in which motion is uniform
 # a fit is at its minimum when one more step would lower chi square by less than this
 ENOUGH = 1e-3
 
@@ -218,42 +217,6 @@ def normal_equations(state, epoch, obs, use, normal, right):
 
 
 @njit(cache=True)
-def solve(matrix, right, out):
-    """Solve a symmetric positive system by Cholesky with unit-diagonal scaling; False if not."""
-    n = len(right)
-    scale = np.empty(n)
-    low = np.empty((n, n))
-    for i in range(n):
-        if not matrix[i, i] > 0.0:
-            return False
-        scale[i] = 1.0 / math.sqrt(matrix[i, i])
-    for i in range(n):
-        for j in range(i + 1):
-            total = matrix[i, j] * scale[i] * scale[j]
-            for k in range(j):
-                total -= low[i, k] * low[j, k]
-            if i == j:
-                if not total > 0.0:
-                    return False
-                low[i, i] = math.sqrt(total)
-            else:
-                low[i, j] = total / low[j, j]
-    for i in range(n):
-        total = right[i] * scale[i]
-        for k in range(i):
-            total -= low[i, k] * out[k]
-        out[i] = total / low[i, i]
-    for i in range(n - 1, -1, -1):
-        total = out[i]
-        for k in range(i + 1, n):
-            total -= low[k, i] * out[k]
-        out[i] = total / low[i, i]
-    for i in range(n):
-        out[i] *= scale[i]
-    return True
-
-
-@njit(cache=True)
 def add_energy_prior(state, weight, normal, right):
     """Pull a badly determined orbit towards a circle; returns the penalty.
 
@@ -354,14 +317,14 @@ def correct(state, epoch, obs, use, weight, most, normal):
             parameters.transform(normal, right, jac, inner, pull)
             fresh = False
             # what an undamped step would gain: a damped one gains little far from the minimum too
-            if solve(inner, pull, delta) and _dot(pull, delta) < ENOUGH:
+            if algebra.solve(inner, pull, delta) and _dot(pull, delta) < ENOUGH:
                 break
         count += 1
         for i in range(6):
             for j in range(6):
                 damped[i, j] = inner[i, j]
             damped[i, i] *= 1.0 + damping
-        if damping > 1e10 or not solve(damped, pull, delta):
+        if damping > 1e10 or not algebra.solve(damped, pull, delta):
             damping = max(damping * 10.0, 1e-8)
             if damping > 1e10:
                 break
@@ -382,20 +345,3 @@ def correct(state, epoch, obs, use, weight, most, normal):
         else:
             damping *= 10.0
     return chi2, count
-
-
-@njit(cache=True)
-def invert(matrix):
-    """Inverse of a symmetric positive matrix; NaN if it is singular."""
-    n = matrix.shape[0]
-    out = np.empty((n, n))
-    unit = np.empty(n)
-    column = np.empty(n)
-    for j in range(n):
-        unit[:] = 0.0
-        unit[j] = 1.0
-        if not solve(matrix, unit, column):
-            out[:] = np.nan
-            return out
-        out[:, j] = column
-    return 0.5 * (out + out.T)

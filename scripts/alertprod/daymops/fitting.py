@@ -8,7 +8,7 @@ from alertprod.core import orbits as conics
 from alertprod.core import tables
 from alertprod.core.errors import BadInput
 from alertprod.core.orbits import COVARIANCE, ELEMENTS, STATE, UPPER
-from alertprod.daymops import describe, fit
+from alertprod.daymops import algebra, describe, fit
 from alertprod.daymops.refine import correct_nbody
 
 STRICT = 16.0  # times the prior with which a fit with a prior begins
@@ -40,14 +40,14 @@ def _fit_all(start, epoch, obs, groups, options):
     normal = np.empty((6, 6))
     for k in range(n):
         chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], 0.0, 40, normal)
-        covariances[k] = fit.invert(normal)
+        covariances[k] = algebra.invert(normal)
         if not (relative_error(states[k], covariances[k]) < options["prior_below"]):
             weight[k] = options["prior_weight"]
             states[k] = start[k]
             # straight to the wanted prior the fit may creep; from a circle it is a few steps
             for prior in (STRICT * weight[k], weight[k]):
                 chi2[k], _ = fit.correct(states[k], epoch, obs, groups[k], prior, 60, normal)
-            covariances[k] = fit.invert(normal)
+            covariances[k] = algebra.invert(normal)
     # an orbit that cannot be would force tiny steps on all that share its integration
     sane = np.flatnonzero(is_sane(states, conics.states_to_elements(states, epoch)))
     if options["dynamics"] == "nbody" and len(sane):

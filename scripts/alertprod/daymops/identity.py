@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from alertprod.core import ephemeris, kepler, nbody, observer, orbits
 from alertprod.core.catalog import read_orbits
-from alertprod.daymops import fit
+from alertprod.daymops import algebra, fit
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ def _fit_near(start, epoch, obs, errors):
         if not cost < best - 0.01:
             return min(cost, best)
         best = cost
-        if not fit.solve(normal + weight, right + weight @ off, delta):
+        if not algebra.solve(normal + weight, right + weight @ off, delta):
             return np.inf
         state = state + delta
     return best

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from alertprod.core import observer
-from alertprod.daymops import fit
-from alertprod.daymops.grow import predict_error
+from alertprod.daymops import algebra, fit
+from alertprod.daymops.collect import predict_error
 from alertprod.daymops.refine import correct_nbody
 
 DISTANCES = (0.05, 0.2, 0.6, 1.2, 2.0, 3.2, 5.0, 9.0, 20.0, 40.0)
@@ -58,7 +58,7 @@ def first_orbit(obs, epoch, use=None, weight=0.0):
         state[:3] += state[3:] * (epoch - obs[middle, fit.TIME])
         chi2, _ = fit.correct(state, epoch, obs, order, weight, 60, normal)
         if chi2 < best_chi2 * (1.0 - 1e-6) and np.isfinite(state).all():
-            best, best_cov, best_chi2 = state.copy(), fit.invert(normal), chi2
+            best, best_cov, best_chi2 = state.copy(), algebra.invert(normal), chi2
     return best, best_cov, best_chi2
 
 

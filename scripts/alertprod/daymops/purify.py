@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numba import njit
 
-from alertprod.daymops import fit
+from alertprod.daymops import algebra, fit
 from alertprod.daymops.grow import grow, keep
 
 SEEDS = 7  # nights from which a first orbit is made; growth adds the others
@@ -95,7 +95,7 @@ def _linear_fit(rows, value, keep, delta, after):
         for j in range(i):
             normal[j, i] = normal[i, j]
         normal[i, i] *= 1.0 + 1e-10
-    if not fit.solve(normal, right, delta):
+    if not algebra.solve(normal, right, delta):
         return 1e300
     total = 0.0
     for k in range(len(value)):
@@ -254,7 +254,7 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
     trk_start, trk_det, trk_night : ndarray
         Tracklets as compressed lists of detections, and their nights.
     sky : tuple
-        See `grow.collect`.
+        See `collect.collect`.
     rules : ndarray
         0: largest linear residual [rad]; 1: largest reduced chi; 2: least nights; 3: least
         detections; 4: gate in sigmas; 5: largest gate [rad]; 6: reduced chi that makes secure;
@@ -293,7 +293,7 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         n, chi2 = grow(state, epoch, obs, sky, claimed, rules, 0.0, use, n, normal)
         if n == 0:
             continue
-        covariance = fit.invert(normal)
+        covariance = algebra.invert(normal)
         links = keep(links, state, covariance, chi2, use, n, night, rules, claimed, held, out)
         if links < 0:
             break

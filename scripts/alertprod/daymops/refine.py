@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from alertprod.core import kepler, nbody, observer
-from alertprod.daymops import fit
+from alertprod.daymops import algebra, fit
 
 C = observer.C_AU_DAY
 
@@ -87,11 +87,11 @@ def _round(solution, epoch, obs, groups, weight, part):
         normal, right = design.T @ design, design.T @ value
         if weight[k] > 0.0:
             fit.add_energy_prior(states[k], weight[k], normal, right)
-        covariance = fit.invert(normal)
+        covariance = algebra.invert(normal)
         if not np.isfinite(covariance).all():
             continue
         delta = np.empty(6)
-        fit.solve(normal, right, delta)
+        algebra.solve(normal, right, delta)
         # far from the linear regime the two-body fit is the better answer
         if np.linalg.norm(delta[:3]) > 0.1 * np.linalg.norm(states[k, :3]):
             continue
