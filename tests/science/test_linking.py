@@ -1,31 +1,18 @@
 """Linking and orbits on simulated windows of two weeks: the figures that may not move down."""
 
-import importlib.util
-import sys
-
+import linking
+import moving_sky
 import numpy as np
 import pytest
+import rubin_sky
 
 pytestmark = pytest.mark.science
 SEEDS = (1, 2, 3)
 
 
-def load(root, name):
-    sys.path.insert(0, str(root / "benchmarks"))
-    try:
-        spec = importlib.util.spec_from_file_location(name, root / "benchmarks" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.pop(0)
-
-
 @pytest.fixture(scope="module")
-def figures(root):
+def figures():
     """Figures of each seed on a quarter of the benchmark's field, and of the sum."""
-    moving_sky, linking = load(root, "moving_sky"), load(root, "linking")
     linking.warm()
     out = []
     for seed in SEEDS:
@@ -42,16 +29,19 @@ def fraction(figures, names):
 
 
 @pytest.fixture(scope="module")
-def planned(root):
-    """Figures of three regions and times of the year, on the visits that Rubin plans."""
-    rubin_sky, linking = load(root, "rubin_sky"), load(root, "linking")
+def planned():
+    """Figures of four regions and times of the year, on the visits that Rubin plans.
+
+    The first holds a field of deep drilling.
+    """
     linking.warm()
-    return [linking.measure(rubin_sky.simulate(seed, radius=7.0)) for seed in (2, 3, 4)]
+    return [linking.measure(rubin_sky.simulate(seed, radius=7.0)) for seed in (1, 2, 3, 4)]
 
 
 def check_completeness_and_purity(figures):
     every = [n for f in figures for n in f["by_class"]]
     assert fraction(figures, set(every)) >= 0.995
+    assert fraction(figures, ["main"]) >= 0.998
     assert fraction(figures, ["neo"]) >= 0.97
     assert fraction(figures, ["tno", "trojan"]) >= 0.90
     assert min(f["pure"] for f in figures) >= 0.99
@@ -59,12 +49,11 @@ def check_completeness_and_purity(figures):
 
 def test_completeness_and_purity(figures):
     check_completeness_and_purity(figures)
-    assert fraction(figures, ["main"]) >= 0.998
 
 
 def test_completeness_and_purity_on_planned_visits(planned):
     """Weather, depths by filter, close pairs and nights with one visit are those of the plan."""
-    assert min(f["findable"] for f in planned) > 700
+    assert min(f["findable"] for f in planned) > 500
     check_completeness_and_purity(planned)
     for f in planned:
         assert f["false"] == pytest.approx(0.75, abs=0.02)
@@ -72,15 +61,8 @@ def test_completeness_and_purity_on_planned_visits(planned):
         assert f["memory_mb"] < 1500
 
 
-@pytest.mark.xfail(reason="3394 of 3401: pairs five minutes apart, residuals of six detections")
-def test_main_belt_on_planned_visits(planned):
-    assert fraction(planned, ["main"]) >= 0.998
-
-
-@pytest.mark.xfail(reason="ninety detections of a night become hundreds of tracklets")
-def test_a_night_of_deep_drilling(root):
+def test_a_night_of_deep_drilling():
     """A field that is visited 96 times in one night and twice in others."""
-    rubin_sky, linking = load(root, "rubin_sky"), load(root, "linking")
     found = linking.measure(rubin_sky.simulate(rubin_sky.DEEP, density=0.4, radius=1.5))
     assert found["findable"] >= 5
     assert found["complete"] >= 0.995 and found["pure"] >= 0.99
@@ -114,14 +96,13 @@ def test_the_newest_night_costs_a_fraction_and_gives_the_same_linkages(figures):
 
 
 def test_a_night_of_a_hundred_thousand_detections_is_paired_within_seconds(figures):
-    night = sys.modules["linking"].measure_night()
+    night = linking.measure_night()
     assert night["detections"] > 95_000
     assert night["tracklets_s"] < 20.0
 
 
 def test_four_times_as_many_detections_cost_less_than_ten_times_as_much(figures):
     """CPU seconds grow with a power of the density below 1.6, on a field of 36 square degrees."""
-    moving_sky, linking = sys.modules["moving_sky"], sys.modules["linking"]
     spent = []
     for density in (1.0, 4.0):
         f = linking.measure(moving_sky.simulate(4, density, half=(3.0, 3.0)))
