@@ -9,6 +9,7 @@ from alertprod.daymops import fit, heliolinc, hypotheses, spheres
 FLOOR = 0.3  # au: nearer to the Earth the radius of clusters does not shrink
 CROWD = 2.0  # states within reach of one, itself among them; where there are more, the floor sinks
 ERRORS = 4.0  # of the rates, that the radius covers at least
+FEW = 1000  # clusters of one hypothesis that wait for those of others before copies are dropped
 MOST_MEMBERS = 3_000_000  # of clusters that are held at a time
 
 
@@ -38,7 +39,7 @@ def find_clusters(window, options, claimed):
     radius = max(
         options["cluster_radius_km"] / fit.observer.AU_KM, ERRORS * _rate_error(window) * scale
     )
-    rules = np.array([options["min_nights"], options["max_cluster"]])
+    rules = np.array([options["min_nights"], options["max_cluster"], window.wanted.all()])
     parts, active, begun = [], None, False
     for r, rdot in hypotheses.grid(options["zones"]):
         if r < hypotheses.ZONES["near"][1]:
@@ -56,7 +57,7 @@ def find_clusters(window, options, claimed):
         part["mark"] = heliolinc.signatures(
             part["starts"], part["members"], len(part["seeds"]), salt
         )
-        parts.append(_tightest([part]))
+        parts.append(part if len(part["seeds"]) < FEW else _tightest([part]))
         full = sum(len(p["members"]) for p in parts) > MOST_MEMBERS
         if full or len(parts) > 16:
             parts = [_tightest(parts)]
@@ -92,7 +93,7 @@ def _cluster(states, owner, window, radius, scale, rules):
     if n < rules[0]:
         return None
     size = max(radius * max(float(states[:, 6].max()), FLOOR), 1e-4)
-    if not window.wanted.all():
+    if not rules[2]:
         n = heliolinc.near_wanted(states, owner, n, window.wanted, size, scale)
         states, owner = states[:n], owner[:n]
     keys = np.empty(n, dtype=np.int64)

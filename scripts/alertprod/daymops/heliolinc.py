@@ -207,9 +207,6 @@ def _centres(states, owner, keys, wanted, least, radius, size, scale):
     """
     n = len(states)
     out = np.zeros(n, dtype=np.bool_)
-    if wanted.all():
-        out[:] = True
-        return out
     finger = np.zeros(9, dtype=np.int64)
     near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
     for s in range(n):
@@ -247,7 +244,7 @@ def neighbours(states, owner, keys, night, wanted, radius, size, scale, rules, s
     scale : float
         Time [days] that turns velocity differences into distances.
     rules : ndarray of int
-        Least number of nights; most members of a cluster.
+        Least number of nights; most members of a cluster; 1 if all tracklets are wanted.
     start, flat, centre, spread : ndarray
         Receive the clusters, members nearest first, the state at the centre of each, and the mean
         square distance from it over the square of its radius.
@@ -262,7 +259,10 @@ def neighbours(states, owner, keys, night, wanted, radius, size, scale, rules, s
     start[0] = 0
     finger = np.zeros(9, dtype=np.int64)
     near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
-    centres = _centres(states, owner, keys, wanted, rules[0], radius, size, scale)
+    if rules[2]:
+        centres = np.ones(len(states), dtype=np.bool_)
+    else:
+        centres = _centres(states, owner, keys, wanted, rules[0], radius, size, scale)
     for s in range(len(states)):
         if not centres[s]:
             continue

@@ -14,6 +14,8 @@ from alertprod.daymops import (
     link_tracklets,
     spheres,
 )
+from alertprod.daymops.inputs import with_station
+from alertprod.daymops.window import Window
 
 EPOCH = 60000.0
 
@@ -114,6 +116,46 @@ def test_neighbours_in_cells_are_those_of_brute_force():
     assert total > 2 * n
 
 
+def test_what_may_share_a_cluster_with_a_wanted_tracklet_passes_the_sieve():
+    """All that a centre reaches which itself reaches a wanted state, and little else."""
+    rng = np.random.default_rng(7)
+    n, scale, size = 4000, 3.5, 0.02
+    states = rng.uniform(-0.3, 0.3, (n, 7))
+    states[:, 3:6] /= scale
+    states[: n // 2, :6] = np.repeat(states[: n // 40, :6], 20, axis=0)
+    states[: n // 2, :6] += rng.normal(0, 0.2 * size, (n // 2, 6)) / np.r_[1, 1, 1, [scale] * 3]
+    wanted = rng.uniform(size=n) < 0.02
+    spread = states[:, :6] * np.r_[1, 1, 1, [scale] * 3]
+    near = np.linalg.norm(spread[:, None] - spread, axis=2) <= size
+    needed = near[:, near[:, wanted].any(axis=1)].any(axis=1)
+    kept, owner = states.copy(), np.arange(n)
+    count = heliolinc.near_wanted(kept, owner, n, wanted, size, scale)
+    assert set(np.flatnonzero(needed)) <= set(owner[:count].tolist())
+    owner = owner[:count]
+    assert np.all(np.diff(owner) > 0) and np.array_equal(kept[:count], states[owner])
+    assert 100 < needed.sum() <= count < 0.7 * n
+
+
+def test_equal_keys_are_taken_in_order():
+    rng = np.random.default_rng(3)
+    keys = rng.integers(0, 300, 2000)
+    order = np.argsort(keys)
+    ordered = keys[order]
+    heliolinc.settle_ties(ordered, order)
+    assert np.array_equal(order, np.argsort(keys, kind="stable"))
+
+
+@pytest.mark.parametrize("days", [-7.0, 0.0, 7.0])
+def test_the_light_time_agrees_with_its_equation(days):
+    for element in ((2.3, 0.15, 8.0, 150.0, 20.0, 59900.0), (0.3, 0.8, 5.0, 40.0, 9.0, 60003.0)):
+        state, obs = orbit_seen([days], element=element)
+        x, y, z, delay = fit.place_seen(state, EPOCH, obs[0])
+        gone = np.array([obs[0, 0] - delay - EPOCH])
+        place = kepler.propagate(state[None], gone)[0, :3] - obs[0, 1:4] - delay * obs[0, 4:7]
+        assert np.abs(place - [x, y, z]).max() < 1e-11
+        assert delay == pytest.approx(np.linalg.norm(place) / fit.C, abs=1e-13)
+
+
 def test_the_series_of_kepler_motion_holds_for_half_a_window():
     state, _ = orbit_seen(PAIRS)
     r2, v2 = np.sum(state[:3] ** 2), np.sum(state[3:] ** 2)
@@ -176,6 +218,18 @@ def groups(table):
         frozenset(table["diaSourceId"][table["linkageId"] == link].tolist())
         for link in np.unique(table["linkageId"])
     }
+
+
+def test_clusters_widen_with_the_errors_of_rates(tracklets):
+    def rate_error(factor):
+        parts = [t | {c: t[c] * factor for c in ("raErr", "decErr")} for t in tracklets]
+        return clusters._rate_error(Window.from_tables(parts, with_station({}, None)))
+
+    usual = rate_error(1.0)
+    # pairs 20 to 40 minutes apart, places to 0.1 arcsec
+    assert 0.14 / 206265 / 0.03 < usual < 0.14 / 206265 / 0.012
+    assert clusters.ERRORS * usual * 14 / 4 < 2e5 / 1.495978707e8  # the configured radius holds
+    assert rate_error(10.0) == pytest.approx(10 * usual)
 
 
 @pytest.mark.parametrize("window_nights", [15, 8])
