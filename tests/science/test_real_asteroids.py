@@ -190,7 +190,7 @@ def test_an_interstellar_visitor_comes_out_hyperbolic(real_data):
         reference = json.load(stream)
     epoch = reference["epoch_jd_tdb"] - 2400000.5
     state, _, _ = longarc.first_orbit(data, epoch)
-    states, _, chi2 = longarc.correct_nbody(state[None], epoch, data, [rows])
+    states, _, chi2, _ = longarc.correct_nbody(state[None], epoch, data, [rows])
     elements = orbits.states_to_elements(states, epoch)[0]
     position, velocity = observer.sun_state(epoch)
     truth = np.array(reference["state_au_au_per_day"]) - np.r_[position[0], velocity[0]]
