@@ -79,6 +79,14 @@ def test_a_fold_that_starts_with_the_later_night_needs_nothing_before(survey):
     assert survey.plan()["associate_visit"] == 3
 
 
+def test_orbits_are_fitted_to_what_nights_before_the_window_gave(survey):
+    survey.config["daymops"] = {"window_nights": 1}
+    survey.write()
+    first, second = sorted(input_of(survey.snakemake("-n").stdout, "fit_orbits"), key=len)
+    older = {path for path in second if path.endswith("20261009/attributed.parquet")}
+    assert len(older) == 1 and not any(path.endswith("attributed.parquet") for path in first)
+
+
 def test_detectors_can_be_selected(survey):
     survey.config["select"] = {"detectors": [1], "nights": ["20261009"]}
     survey.write()

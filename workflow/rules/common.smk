@@ -256,9 +256,14 @@ def last_visit_row(wildcards):
     return visit_facts(SHEET.of_night(wildcards.night)[-1])
 
 
+def at_hand(path, night):
+    """Say whether a product of a night is there or will be made."""
+    return night in SHEET.nights or exists(path.replace("<results>", RESULTS))
+
+
 def done_or_planned(path, night, why):
     """Return a product of an earlier night; one sentence where it is neither selected nor there."""
-    if night not in SHEET.nights and not exists(path.replace("<results>", RESULTS)):
+    if not at_hand(path, night):
         raise WorkflowError(
             f"{why}, but {path.replace('<results>', RESULTS)} is not there and night {night} is "
             f"not selected. Run night {night} first, or set associate.start to begin the fold "
@@ -323,13 +328,14 @@ def found_linkages(wildcards):
 
 
 def attributed_before(wildcards):
-    """Return what all nights before have given to solar-system objects."""
-    why = f"night {wildcards.night} needs all that was seen of the objects found before it"
-    return [
-        done_or_planned(f"<results>/{n}/attributed.parquet", n, why)
-        for n in earlier_nights(wildcards)
-        if config["daymops"]["enabled"]
-    ]
+    """Return what the nights before have given to solar-system objects.
+
+    Those of the window are needed; older ones, which lengthen arcs, may have been put away.
+    """
+    needed = window("attributed.parquet")(wildcards)[:-1]
+    older = [f"<results>/{n}/attributed.parquet" for n in earlier_nights(wildcards)]
+    there = [p for n, p in zip(earlier_nights(wildcards), older) if at_hand(p, n)]
+    return sorted({*needed, *there})
 
 
 def orbits_to_predict(wildcards):
