@@ -134,7 +134,7 @@ def catalogued(linkages, fitted, path, options) -> np.ndarray:
             options["obscode"],
         )
         for c in np.flatnonzero(row == k):
-            cost[c] = _cost(states[c], seen.take(k), epoch, obs, options)
+            cost[c] = _cost(states[c], seen.unit[k], epoch, obs, options)
     for c in np.lexsort((which, -cost)):  # the best of a linkage comes last and stays
         if cost[c] < fitted["chi2"][row[c]] + WORSE:
             names[row[c]] = catalogue["designation"][which[c]]
@@ -164,10 +164,6 @@ class _Sky:
     def late(self):
         """Angular motion of the place by which an object is off when it is a day late."""
         return self._across(self.velocity)
-
-    def take(self, k):
-        """Place and motion of one."""
-        return self.unit[k], self.rate[k]
 
 
 def _candidates(seen, h, catalogue, epoch, options):
@@ -205,9 +201,11 @@ def _exact(catalogue, which, epoch, dynamics):
     return nbody.propagate(start, epochs, epoch)[back]
 
 
-def _cost(state, seen, epoch, obs, options):
-    """Chi square of the best fit to the detections that a stale orbit may be corrected to."""
-    unit, _ = seen
+def _cost(state, unit, epoch, obs, options):
+    """Chi square of the best fit to the detections that a stale orbit may be corrected to.
+
+    `unit` is the direction of the linkage at `epoch`.
+    """
     known = _Sky(state[None], epoch, options["obscode"])
     late = known.late()[0]
     offset = unit - known.unit[0]
