@@ -126,6 +126,10 @@ def catalogued(linkages, fitted, path, options) -> np.ndarray:
     seen = _Sky(orbits.state_vectors(fitted), epoch, options["obscode"])
     row, which = _candidates(seen, fitted["H"], catalogue, epoch, options)
     states = _exact(catalogue, which, epoch, options["dynamics"])
+    known = _Sky(states, epoch, options["obscode"])
+    days, near = _lateness(known, seen.unit[row], np.deg2rad(options["known_deg"]))
+    # what is left is across the path, or an orbit of a slightly different shape
+    size = options["known_arcsec"] / 3.0 * ARCSEC * known.distance
     cost = np.full(len(row), np.inf)
     for k in np.unique(row):
         part = linkages["linkageId"] == fitted["linkageId"][k]
@@ -133,8 +137,11 @@ def catalogued(linkages, fitted, path, options) -> np.ndarray:
             *(linkages[c][part] for c in ("midpointMjdTai", "ra", "dec", "raErr", "decErr")),
             options["obscode"],
         )
-        for c in np.flatnonzero(row == k):
-            cost[c] = _cost(states[c], seen.unit[k], epoch, obs, options)
+        for c in np.flatnonzero((row == k) & near):
+            moved = kepler.propagate(states[c : c + 1], days[c : c + 1])[0]
+            turn = np.sqrt(kepler.GM_SUN / np.linalg.norm(moved[:3]) ** 3)
+            errors = size[c] * np.repeat([1.0, turn], 3)
+            cost[c] = _fit_near(moved, epoch, obs, errors)
     for c in np.lexsort((which, -cost)):  # the best of a linkage comes last and stays
         if cost[c] < fitted["chi2"][row[c]] + WORSE:
             names[row[c]] = catalogue["designation"][which[c]]
@@ -143,18 +150,16 @@ def catalogued(linkages, fitted, path, options) -> np.ndarray:
 
 
 class _Sky:
-    """Places and motions of orbits on the sky at their epoch, light time to first order."""
+    """Places and motions of orbits on the sky at their epoch."""
 
     def __init__(self, states, epoch, obscode) -> None:
-        place, velocity = observer.observer_state(obscode, observer.tdb_to_tai(epoch))
-        sun, sun_velocity = observer.sun_state(epoch)
         self.station = epoch, obscode
-        self.velocity = states[:, 3:] + sun_velocity[0]
-        rel = states[:, :3] + sun[0] - place[0]
-        self.distance = np.linalg.norm(rel, axis=1)
-        rel -= (self.distance / observer.C_AU_DAY)[:, None] * self.velocity
-        self.unit = rel / np.linalg.norm(rel, axis=1)[:, None]
-        self.rate = self._across(self.velocity - velocity[0])
+        tai = float(observer.tdb_to_tai(epoch))
+        helio, topo = ephemeris.topocentric(states, np.full(len(states), epoch), tai, obscode)
+        self.distance = np.linalg.norm(topo[:, :3], axis=1)
+        self.unit = _unit(topo)
+        self.velocity = helio[:, 3:]
+        self.rate = self._across(topo[:, 3:])
 
     def _across(self, velocity):
         """Angular motion [rad/day], as vectors (n, 3), of velocities."""
@@ -164,6 +169,13 @@ class _Sky:
     def late(self):
         """Angular motion of the place by which an object is off when it is a day late."""
         return self._across(self.velocity)
+
+
+def _lateness(known, unit, limit):
+    """Days by which orbits are late at the directions `unit`, and whether that is below `limit`."""
+    late = known.late()
+    days = np.sum((unit - known.unit) * late, axis=1) / np.sum(late**2, axis=1)
+    return days, np.linalg.norm(days[:, None] * late, axis=1) < limit
 
 
 def _candidates(seen, h, catalogue, epoch, options):
@@ -199,24 +211,6 @@ def _exact(catalogue, which, epoch, dynamics):
         return orbits.elements_to_states(elements, epoch)[back]
     start = orbits.elements_to_states(elements, epochs)
     return nbody.propagate(start, epochs, epoch)[back]
-
-
-def _cost(state, unit, epoch, obs, options):
-    """Chi square of the best fit to the detections that a stale orbit may be corrected to.
-
-    `unit` is the direction of the linkage at `epoch`.
-    """
-    known = _Sky(state[None], epoch, options["obscode"])
-    late = known.late()[0]
-    offset = unit - known.unit[0]
-    days = (offset @ late) / (late @ late)
-    if not np.linalg.norm(days * late) < np.deg2rad(options["known_deg"]):
-        return np.inf
-    moved = kepler.propagate(state[None], np.array([days]))[0]
-    # what is left is across the path, or an orbit of a slightly different shape
-    size = options["known_arcsec"] / 3.0 * ARCSEC * known.distance[0]
-    turn = np.sqrt(kepler.GM_SUN / np.linalg.norm(moved[:3]) ** 3)
-    return _fit_near(moved, epoch, obs, np.r_[np.full(3, size), np.full(3, size * turn)])
 
 
 def _fit_near(start, epoch, obs, errors):

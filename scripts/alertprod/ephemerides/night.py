@@ -266,7 +266,7 @@ def _twins(objects, states, time, obscode):
         return twin
     now, tai = np.full(len(states), time), float(observer.tdb_to_tai(time))
     _, topo = ephemeris.topocentric(states, now, tai, obscode)
-    unit = orbits.unit_vectors(*orbits.directions(topo))
+    unit = topo[:, :3] / np.linalg.norm(topo[:, :3], axis=1)[:, None]
     rate = np.stack(ephemeris.rates(topo), axis=-1) * 3600.0
     cov = ephemeris.sky_covariance(
         objects["states"][mine], objects["epoch"][mine],
