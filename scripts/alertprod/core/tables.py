@@ -37,6 +37,12 @@ def take(table: Table, index) -> Table:
     return {name: column[index] for name, column in table.items()}
 
 
+def match(keys, wanted) -> np.ndarray:
+    """Return for each of `wanted` the (last) row of `keys` that equals it, -1 where none does."""
+    place = {int(key): row for row, key in enumerate(keys)}
+    return np.array([place.get(int(key), -1) for key in wanted], dtype=np.int64)
+
+
 def sort_by(table: Table, *names: str) -> Table:
     """Return the rows in rising order of the named columns, the first one leading."""
     return take(table, np.lexsort([table[name] for name in reversed(names)]))

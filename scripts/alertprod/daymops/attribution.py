@@ -32,7 +32,7 @@ def attributed(objects, rows, names, seen, given) -> dict:
     seen : table
         Product ``sightings`` of the window. Those of found objects count, and those of known
         objects that association missed.
-    given : set of int
+    given : ndarray of int
         Sources that earlier nights gave away.
 
     Returns
@@ -47,10 +47,10 @@ def attributed(objects, rows, names, seen, given) -> dict:
     # the last entry of a source counts: a sighting is a sighting, even if a linkage took it up
     _, place = np.unique(out["diaSourceId"][::-1], return_index=True)
     last = np.sort(len(out["diaSourceId"]) - 1 - place)
-    fresh = [k for k in last if int(out["diaSourceId"][k]) not in given]
-    if not fresh:
+    fresh = last[~np.isin(out["diaSourceId"][last], given)]
+    if not len(fresh):
         return tables.empty("attributed")
-    out = tables.take(out, np.array(fresh, dtype=int))
+    out = tables.take(out, fresh)
     out = tables.sort_by(out, "designation", "midpointMjdTai", "diaSourceId")
     kinds, counts = np.unique(out["how"].astype(str), return_counts=True)
     log.info(
@@ -60,8 +60,7 @@ def attributed(objects, rows, names, seen, given) -> dict:
 
 
 def _of_linkages(objects, rows) -> dict:
-    place = {int(i): k for k, i in enumerate(objects["linkageId"]) if i}
-    owner = np.array([place.get(int(i), -1) for i in rows["linkageId"]])
+    owner = tables.match(objects["linkageId"], rows["linkageId"])
     use = owner >= 0
     part = _claim(tables.take(rows, use), _how(rows)[use])
     part["ssObjectId"] = objects["ssObjectId"][owner[use]]
@@ -79,8 +78,7 @@ def _of_catalogued(names, rows) -> dict:
 
 
 def _of_sightings(objects, seen) -> dict:
-    place = {int(i): k for k, i in enumerate(objects["ssObjectId"])}
-    owner = np.array([place.get(int(i), -1) for i in seen["ssObjectId"]], dtype=int)
+    owner = tables.match(objects["ssObjectId"], seen["ssObjectId"])
     use = (owner >= 0) | seen["isIdentified"]
     how = np.where(seen["isIdentified"], IDENTIFIED, PREDICTED).astype(object)
     part = _claim(tables.take(seen, use), how[use])
@@ -112,8 +110,7 @@ def _how(rows) -> np.ndarray:
 
 def with_residuals(objects, rows, options) -> dict:
     """Fill in observed minus computed by the objects' orbits; NaN for objects without one."""
-    place = {int(i): k for k, i in enumerate(objects["ssObjectId"])}
-    owner = np.array([place.get(int(i), -1) for i in rows["ssObjectId"]], dtype=int)
+    owner = tables.match(objects["ssObjectId"], rows["ssObjectId"])
     east, north = _residuals(objects, rows, owner, options["obscode"])
     return tables.conform({**rows, "resRa": east, "resDec": north}, "attributed")
 
@@ -124,8 +121,7 @@ def _residuals(objects, rows, owner, obscode):
     mine = np.flatnonzero(owner >= 0)
     if not len(mine):
         return east, north
-    used, index = np.unique(owner[mine], return_inverse=True)
-    index = dict(zip(mine.tolist(), index.tolist(), strict=True))
+    used = np.unique(owner[mine])
     orbit = Orbits(tables.take(objects, used))
     nights = rows["visit"] // 100_000
     for night in np.unique(nights[mine]):
@@ -133,7 +129,7 @@ def _residuals(objects, rows, owner, obscode):
         orbit.move(float(np.median(rows["midpointMjdTai"][inside])))
         for time in np.unique(rows["midpointMjdTai"][inside]):
             now = inside[rows["midpointMjdTai"][inside] == time]
-            which = np.array([index[k] for k in now.tolist()])
+            which = np.searchsorted(used, owner[now])
             _, topo = ephemeris.topocentric(
                 orbit.states[which], orbit.time[which], float(time), obscode
             )

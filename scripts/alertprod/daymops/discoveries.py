@@ -68,8 +68,9 @@ def fit_orbits(
         after, rows, names = _of_linkages(
             linkages, (loose, seen), before, orbits_known, {**options, "night": night}
         )
-    tonight = attribution.attributed(after, rows, names, seen, _ids(given, rows, seen))
-    after = refit(after, tonight, given, options, night)
+    earlier = _earlier(given, after, rows, seen)
+    tonight = attribution.attributed(after, rows, names, seen, earlier["diaSourceId"])
+    after = refit(after, tonight, earlier, options, night)
     return after, attribution.with_residuals(after, tonight, options)
 
 
@@ -118,16 +119,16 @@ def _stacked(items, product) -> dict:
     return tables.stack(parts) if parts else tables.empty(product)
 
 
-def _ids(given, *tonight) -> set[int]:
-    """Sources that earlier nights gave to objects, among those that matter tonight."""
-    wanted = [t["diaSourceId"] for t in tonight if t is not None]
-    wanted = np.concatenate(wanted) if wanted else np.zeros(0, dtype=np.int64)
-    found: set[int] = set()
+def _earlier(given, orbits, rows, seen) -> dict:
+    """What earlier nights gave to the objects that tonight may see, or of the sources it has."""
+    sources = np.concatenate([t["diaSourceId"] for t in (rows, seen) if t is not None])
+    objects = np.r_[orbits["ssObjectId"][orbits["linkageId"] != 0], seen["ssObjectId"]]
+    parts = [tables.empty("attributed")]
     for item in given or []:  # one at a time: there may be a year of them
         for part in read_all([item]):
-            ids = part["diaSourceId"]
-            found.update(ids[np.isin(ids, wanted)].tolist())
-    return found
+            use = np.isin(part["diaSourceId"], sources) | np.isin(part["ssObjectId"], objects)
+            parts.append(tables.take(part, use))
+    return tables.stack(parts)
 
 
 def _objects_of(sources, *tables_) -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 from alertprod.core import nbody, tables
 from alertprod.core.orbits import state_vectors
 from alertprod.daymops import fit, fitting
-from alertprod.daymops.inputs import read_all
 from alertprod.daymops.refine import correct_nbody
 
 log = logging.getLogger(__name__)
@@ -32,8 +31,8 @@ def refit(objects, tonight, earlier, options, night) -> dict:
         Product ``orbits``.
     tonight : table
         Product ``attributed`` of the night, residuals not needed.
-    earlier : list of tables or paths
-        Product ``attributed`` of all earlier nights.
+    earlier : table
+        Rows of product ``attributed`` of earlier nights, all of the objects seen tonight.
     options : dict
         Section ``daymops`` with the station.
     night : int
@@ -49,8 +48,7 @@ def refit(objects, tonight, earlier, options, night) -> dict:
         return objects
     history = _history(seen, earlier)
     name, back, count = np.unique(history["ssObjectId"], return_inverse=True, return_counts=True)
-    place = {int(i): k for k, i in enumerate(objects["ssObjectId"])}
-    row = np.array([place[int(i)] for i in name])
+    row = tables.match(objects["ssObjectId"], name)
     more = np.flatnonzero(count > objects["nObs"][row])
     if not len(more):
         return objects
@@ -62,14 +60,8 @@ def _history(seen, earlier):
     """All observations of the objects in `seen`, in order of object and time."""
     names = ("designation", "ssObjectId", "diaSourceId", "visit", "midpointMjdTai", "ra", "dec",
              "raErr", "decErr", "mag", "magErr", "band")  # fmt: skip
-    parts = [seen]
-    for item in earlier:  # one at a time: most of a survey's rows are of other objects
-        parts += [
-            tables.take(part, np.isin(part["ssObjectId"], seen["ssObjectId"]))
-            for part in read_all([item])
-            if tables.n_rows(part)
-        ]
-    all_of = tables.stack([{name: part[name] for name in names} for part in parts])
+    before = tables.take(earlier, np.isin(earlier["ssObjectId"], seen["ssObjectId"]))
+    all_of = tables.stack([{name: part[name] for name in names} for part in (seen, before)])
     _, first = np.unique(all_of["diaSourceId"], return_index=True)
     return tables.sort_by(tables.take(all_of, first), "ssObjectId", "midpointMjdTai", "diaSourceId")
 

@@ -59,7 +59,7 @@ def records(orbits, attributed, sightings, options) -> list[dict]:
         known &= ~np.isin(sightings["diaSourceId"], attributed["diaSourceId"])
         known &= sightings["designation"] != ""
         part = tables.stack([columns, {c: sightings[c][known] for c in columns}])
-    odd = {str(n) for n in part["designation"] if not ades.known_to_mpc(str(n))}
+    odd = {n for n in {str(d) for d in part["designation"]} if not ades.known_to_mpc(n)}
     if odd:
         log.warning("%d objects of the catalogue are not reported, since the MPC would refuse "
                     "names like %r", len(odd), min(odd))  # fmt: skip

@@ -57,6 +57,11 @@ def test_sorting_is_by_the_first_name_first():
     assert tables.sort_by(table, "a", "b")["b"].tolist() == [9, -1, 0]
 
 
+def test_keys_are_matched_to_rows():
+    assert tables.match(np.array([7, 3, 9, 3]), np.array([9, 3, 1])).tolist() == [2, 3, -1]
+    assert tables.match(np.zeros(0, dtype=int), np.array([1])).tolist() == [-1]
+
+
 def test_strings_booleans_and_integers_keep_their_nulls(tmp_path):
     table = tables.empty("dia_sources")
     n = 11

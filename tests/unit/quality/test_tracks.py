@@ -14,7 +14,7 @@ def test_residuals_are_what_daymops_makes_of_the_same_orbit_and_sources(found):
     seen = tables.stack([found.detections(orbits, night) for night in found.NIGHTS])
     sightings = {k: seen[k] for k in seen if k not in ("how", "resRa", "resDec")}
     sightings["isIdentified"] = np.zeros(len(seen["ra"]), dtype=bool)
-    written = attributed(orbits, None, {}, sightings, set())
+    written = attributed(orbits, None, {}, sightings, np.zeros(0, dtype=int))
     written = with_residuals(orbits, written, {"obscode": found.SITE})
     own = [tables.take(written, written["ssObjectId"] == i) for i in orbits["ssObjectId"]]
     for rows, track in zip(own, trace(orbits, own, found.SITE), strict=True):
