@@ -56,19 +56,22 @@ def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
         block[:, TIME] = tdb[back]
         block[:, OX : OX + 3] = (place - sun)[back]
         block[:, SX : SX + 3] = sun_speed[back]
-    a, d = np.deg2rad(ra), np.deg2rad(dec)
-    sin_a, cos_a, sin_d, cos_d = np.sin(a), np.cos(a), np.sin(d), np.cos(d)
-    for first, columns in (
-        (UX, (cos_d * cos_a, cos_d * sin_a, sin_d)),
-        (EX, (-sin_a, cos_a, 0.0)),
-        (NX, (-sin_d * cos_a, -sin_d * sin_a, cos_d)),
-    ):
-        for c in range(3):
-            block[:, first + c] = columns[c]
-    block[:, SE] = np.deg2rad(ra_err) * cos_d
-    block[:, SN] = np.deg2rad(dec_err)
-    block[:, MAG : MAG_ERR + 1] = np.nan
+    _directions(*(np.asarray(c, float) for c in (ra, dec, ra_err, dec_err)), block)
     return block
+
+
+@njit(cache=True)
+def _directions(ra, dec, ra_err, dec_err, block):
+    """Fill in what follows from places on the sky [deg] and their errors."""
+    for k in range(len(block)):
+        a, d = math.radians(ra[k]), math.radians(dec[k])
+        sin_a, cos_a, sin_d, cos_d = math.sin(a), math.cos(a), math.sin(d), math.cos(d)
+        row = block[k]
+        row[UX], row[UX + 1], row[UX + 2] = cos_d * cos_a, cos_d * sin_a, sin_d
+        row[EX], row[EX + 1], row[EX + 2] = -sin_a, cos_a, 0.0
+        row[NX], row[NX + 1], row[NX + 2] = -sin_d * cos_a, -sin_d * sin_a, cos_d
+        row[SE], row[SN] = math.radians(ra_err[k]) * cos_d, math.radians(dec_err[k])
+        row[MAG] = row[MAG_ERR] = math.nan
 
 
 def _mixed_block(mjd_tai, columns, codes):

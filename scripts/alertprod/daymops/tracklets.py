@@ -164,16 +164,16 @@ def _plausible(det, unit, first, second, options):
     north += np.cos(dec) * step[:, 2]
     angle = np.rad2deg(np.arctan2(east, north))
     agreed = np.zeros(len(arc), dtype=bool)
+    trailed = det["trailLength"] >= options["min_trail_arcsec"]
     for side in (first, second):
-        length = det["trailLength"][side]
-        has = length >= options["min_trail_arcsec"]
-        told = length / 3600.0 * 86400.0 / options["exposure_s"]
+        has = np.flatnonzero(trailed[side])
+        told = det["trailLength"][side[has]] / 3600.0 * 86400.0 / options["exposure_s"]
         # the angle of a trail has no sign; trailAngle is measured from north through east
-        turn = np.abs((det["trailAngle"][side] - angle + 90.0) % 180.0 - 90.0)
-        good = np.abs(told - rate) <= options["trail_tolerance"] * np.maximum(told, rate)
+        turn = np.abs((det["trailAngle"][side[has]] - angle[has] + 90.0) % 180.0 - 90.0)
+        good = np.abs(told - rate[has]) <= options["trail_tolerance"] * np.maximum(told, rate[has])
         good &= ~(turn > options["trail_angle_deg"])
-        keep &= ~has | good
-        agreed |= has & good
+        keep[has] &= good
+        agreed[has] |= good
     return keep & ((rate <= options["max_rate_deg_day"]) | agreed)
 
 
@@ -193,7 +193,8 @@ def _limit(first, second, unit, most):
     arc = np.sum((unit[second] - unit[first]) ** 2, axis=1)
     keep = np.ones(len(first), dtype=bool)
     for column in (first, second):
-        order = np.lexsort((second, first, arc, column))
+        many = np.flatnonzero((np.bincount(column) > most)[column])
+        order = many[np.lexsort((second[many], first[many], arc[many], column[many]))]
         ordered = column[order]
         begin = np.r_[0, np.flatnonzero(np.diff(ordered)) + 1]
         rank = np.arange(len(order)) - np.repeat(begin, np.diff(np.r_[begin, len(order)]))

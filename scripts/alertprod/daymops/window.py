@@ -46,22 +46,25 @@ class Window:
     @classmethod
     def from_tables(cls, parts, options):
         """Stack the tables; None when there is nothing."""
-        parts = [part for part in parts if tables.n_rows(part)]
+        names = ("trackletId", *DETECTION)
+        parts = [{c: part[c] for c in names} for part in parts if tables.n_rows(part)]
         if not parts:
             return None
         rows = _finite(tables.stack(parts))
         if not tables.n_rows(rows):
             return None
-        last = rows["midpointMjdTai"].max()
-        rows = tables.take(rows, rows["midpointMjdTai"] > last - options["window_nights"])
+        recent = rows["midpointMjdTai"] > rows["midpointMjdTai"].max() - options["window_nights"]
+        if not recent.all():
+            rows = tables.take(rows, recent)
         rows = tables.sort_by(rows, "trackletId", "midpointMjdTai", "diaSourceId")
-        _, first, back = np.unique(rows["diaSourceId"], return_index=True, return_inverse=True)
+        first, back = _distinct(rows["diaSourceId"])
         det = {name: rows[name][first] for name in DETECTION}
         order = np.lexsort((det["diaSourceId"], det["midpointMjdTai"]))
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
         det = tables.take(det, order)
-        trk_id, begin = np.unique(rows["trackletId"], return_index=True)
+        begin = np.r_[0, np.flatnonzero(np.diff(rows["trackletId"])) + 1]
+        trk_id = rows["trackletId"][begin]
         return cls(det, np.r_[begin, len(back)].astype(np.int64), rank[back], trk_id, options)
 
     def _index_visits(self):
@@ -84,6 +87,19 @@ class Window:
             np.ascontiguousarray(np.c_[centre, edge]), start.astype(np.int64),
             order.astype(np.int64), np.ascontiguousarray(dec[order]),
         )  # fmt: skip
+
+
+def _distinct(numbers):
+    """One row of each number in rising order, and of each row the rank of its number.
+
+    Which row of equals does not matter here, so a fast sort will do.
+    """
+    order = np.argsort(numbers)
+    ordered = numbers[order]
+    new = np.r_[True, ordered[1:] != ordered[:-1]]
+    rank = np.empty(len(numbers), dtype=np.int64)
+    rank[order] = np.cumsum(new) - 1
+    return order[new], rank
 
 
 def _finite(rows):
