@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alertprod.core import designations, ids, tables
-from alertprod.daymops import report_discoveries
+from alertprod.core import designations, ephemeris, ids, orbits, tables
+from alertprod.daymops import fit, report_discoveries
 
 FIRST = date(2026, 10, 9)
 STATE = np.array([2.0, 1.5, 0.5, -0.006, 0.007, 0.002])
@@ -137,3 +137,24 @@ def as_table(rows, product):
         for key in keys
     }
     return tables.conform(columns, product)
+
+
+EPOCH = 60000.0
+
+
+def orbit_seen(days, sigma=0.1, seed=0, element=(2.3, 0.15, 8.0, 150.0, 20.0, 59900.0)):
+    """State and observation block of one orbit seen at EPOCH + days."""
+    rng = np.random.default_rng(seed)
+    state = orbits.elements_to_states(np.array([element]), EPOCH)
+    ra, dec = [], []
+    for d in days:
+        _, topo = ephemeris.topocentric(state, np.array([EPOCH]), EPOCH + d, "X05")
+        a, b = orbits.directions(topo)
+        ra.append(a[0])
+        dec.append(b[0])
+    dec = np.array(dec) + rng.normal(0, sigma / 3600, len(days))
+    ra = np.array(ra) + rng.normal(0, sigma / 3600, len(days)) / np.cos(np.deg2rad(dec))
+    error = np.full(len(days), max(sigma, 0.01) / 3600)
+    mjd = EPOCH + np.asarray(days, float)
+    block = fit.observation_block(mjd, ra, dec, error / np.cos(np.deg2rad(dec)), error, "X05")
+    return state[0], block

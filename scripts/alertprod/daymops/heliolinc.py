@@ -2,8 +2,9 @@
 
 Under the hypothesis of its heliocentric range and range rate the tracklets of one object coincide
 at the reference epoch (`alertprod.daymops.spheres` gives the states). All states of one hypothesis
-lie near one sphere. Sorted by place on it and by one component of the
-velocity, neighbours are found in linear time also where strangers are many.
+lie near one sphere. Sorted by place on it and by one component of the velocity, each pair of
+neighbours is found once, from the one that comes first: its own column of cells is searched
+upwards, and of the eight columns round it the four that come later.
 
 References
 ----------
@@ -23,18 +24,21 @@ SPEED_BITS, TURN_BITS, HALF = 18, 27, 131072
 TURN_MASK = (1 << TURN_BITS) - 1
 FINE = 2.0e7  # steps of azimuth in a radian
 SIEVE_BITS = 21  # of the sieve of `near_wanted`
+# columns of cells: steps in z and in velocity; the first five are a state's own and later ones
+COLUMNS = ((0, 0), (0, 1), (1, -1), (1, 0), (1, 1), (0, -1), (-1, 1), (-1, 0), (-1, -1))
 
 
 @njit(cache=True)
-def cells(states, n, size, scale, keys):
+def cells(states, size, keys):
     """Sort keys: cell in z, cell in the velocity along z, azimuth.
 
     Azimuth and z place a state on the sphere of its hypothesis; strangers in the same place differ
     in velocity.
     """
-    for k in range(n):
-        level = np.int64(math.floor(states[k, 2] / size)) + HALF
-        speed = np.int64(math.floor(states[k, 5] * scale / size)) + HALF
+    inverse = 1.0 / size
+    for k in range(len(states)):
+        level = np.int64(math.floor(states[k, 2] * inverse)) + HALF
+        speed = np.int64(math.floor(states[k, 5] * inverse)) + HALF
         turn = np.int64((math.atan2(states[k, 1], states[k, 0]) + math.pi) * FINE)
         keys[k] = ((level << SPEED_BITS) + speed << TURN_BITS) + turn
 
@@ -54,84 +58,145 @@ def settle_ties(keys, order):
 
 
 @njit(cache=True)
-def _distance2(a, b, scale, limit2):
-    """Square distance of two states in position and scaled velocity; stops beyond `limit2`."""
+def arrange(given, order, tracklets, radius, out):
+    """Put states in order, and beside them what the search reads.
+
+    Parameters
+    ----------
+    given : tuple of ndarray
+        States (n, 7) and their tracklets, as `spheres.to_reference` gives them.
+    order : ndarray of int
+    tracklets : tuple of ndarray
+        Night of each tracklet; whether it is wanted.
+    radius : ndarray, shape (2,)
+        Reach [au] of a state at 1 au, in proportion to which it grows; distance [au] below which it
+        does not shrink.
+    out : tuple of ndarray
+        Receive states, tracklets, nights, whether wanted, reach, and the velocity sideways: along
+        the azimuth. It tells most strangers apart that are near in what the states are sorted by.
+    """
+    states, owner, night, wanted, reach, across = out
+    for k in range(len(order)):
+        me, trk = given[0][order[k]], given[1][order[k]]
+        for c in range(7):
+            states[k, c] = me[c]
+        owner[k], night[k], wanted[k] = trk, tracklets[0][trk], tracklets[1][trk]
+        reach[k] = radius[0] * max(me[6], radius[1])
+        x, y = np.float64(me[0]), np.float64(me[1])
+        across[k] = (x * me[4] - y * me[3]) / max(math.sqrt(x * x + y * y), 1e-12)
+
+
+@njit(cache=True)
+def _distance2(a, b, limit2):
+    """Square distance of two states; stops beyond `limit2`."""
     d2 = 0.0
-    for x in range(3):
-        d2 += (a[x] - b[x]) ** 2
+    for c in range(3, 6):
+        d2 += (np.float64(a[c]) - b[c]) ** 2
     if d2 > limit2:
         return d2
-    for x in range(3, 6):
-        d2 += ((a[x] - b[x]) * scale) ** 2
+    for c in range(3):
+        d2 += (np.float64(a[c]) - b[c]) ** 2
     return d2
 
 
 @njit(cache=True)
-def _reach(state, radius):
-    """Largest distance [au] of a neighbour: in proportion to the distance, down to a floor."""
-    return radius[0] * max(state[6], radius[1])
+def _scan(s, low, high, states, across, limit, reach, wanted, found, count):
+    """Partners of state `s` among those from `low` to `high`.
 
-
-@njit(cache=True)
-def _around(s, states, keys, limit, size, scale, finger, near, away):
-    """Neighbours of state `s` (all in order of `keys`) within `limit`, up to the room in `near`.
-
-    `finger` remembers where in the nine columns of cells the last search began: centres come in
-    the same order, so the next one begins nearby.
+    Among wanted ones, if there are others, a pair is found from both sides, and taken once.
     """
-    me = states[s]
-    turn = keys[s] & TURN_MASK
-    across = math.sqrt(me[0] * me[0] + me[1] * me[1])
-    width = TURN_MASK if limit > 0.5 * across else np.int64(1.05 * limit / across * FINE) + 1
-    low, high = max(turn - width, 0), min(turn + width, TURN_MASK)
-    # the azimuth closes at both ends of the scale: there, whole columns are looked through
-    if turn - width < 0 or turn + width > int(2.0 * math.pi * FINE):
-        low, high = 0, TURN_MASK
-    level, speed = me[2] / size, me[5] * scale / size
-    part_z, part_v, slack = level - math.floor(level), speed - math.floor(speed), limit / size
-    limit2 = limit * limit
-    count = 0
-    for dz in range(-1, 2):
-        if (dz < 0 and part_z > slack) or (dz > 0 and 1.0 - part_z > slack):
-            continue
-        for dv in range(-1, 2):
-            if (dv < 0 and part_v > slack) or (dv > 0 and 1.0 - part_v > slack):
-                continue
-            base = ((keys[s] >> TURN_BITS) + (dz << SPEED_BITS) + dv) << TURN_BITS
-            c = 3 * dz + dv + 4
-            t = finger[c]
-            while t > 0 and keys[t - 1] >= base + low:
-                t -= 1
-            while t < len(keys) and keys[t] < base + low:
-                t += 1
-            finger[c] = t
-            while t < len(keys) and keys[t] <= base + high:
-                d2 = _distance2(me, states[t], scale, limit2)
-                if d2 <= limit2 and count < len(near):
-                    near[count] = t
-                    away[count] = d2
-                    count += 1
-                t += 1
+    mine = across[s]
+    for t in range(low, high):
+        if abs(across[t] - mine) <= limit:
+            d2 = _distance2(states[s], states[t], reach[s] * reach[s])
+            if d2 <= min(reach[s], reach[t]) ** 2 and count < found.shape[1]:
+                if len(wanted) and wanted[t] and t <= s:
+                    continue
+                found[0, count], found[1, count] = s, t
+                count += 1
     return count
 
 
 @njit(cache=True)
-def crowding(states, owner, keys, wanted, radius, size, scale):
-    """Mean number of states within reach of a wanted one, from a sample of them."""
-    finger = np.zeros(9, dtype=np.int64)
-    near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
-    mine = np.flatnonzero(wanted[owner])
-    total, sample = 0, 0
-    for s in mine[:: max(1, len(mine) // 700)]:
-        limit = _reach(states[s], radius)
-        total += _around(s, states, keys, limit, size, scale, finger, near, away)
-        sample += 1
-    return total / max(sample, 1)
+def _seek(keys, t, key):
+    """First place from which keys are not below `key`, sought from place `t` on."""
+    while t > 0 and keys[t - 1] >= key:
+        t -= 1
+    while t < len(keys) and keys[t] < key:
+        t += 1
+    return t
+
+
+@njit(cache=True)
+def pairs(states, keys, across, reach, wanted, size, step, found):
+    """Pairs of states no farther apart than the reach of either.
+
+    Parameters
+    ----------
+    states, reach, across : ndarray
+        In order of `keys`; see `arrange`.
+    keys : ndarray of int64, shape (n,)
+        Sorted; see `cells`.
+    wanted : ndarray of bool, shape (n,) or (0,)
+        If not empty: which states have to be one of the pair.
+    size : float
+        Width [au] of the cells; no reach is larger.
+    step : int
+        1: the pairs of all states; else only those from every `step`-th one on.
+    found : ndarray of int, shape (2, m)
+        Receives the two states.
+
+    Returns
+    -------
+    int
+        Number of pairs; as many as there is room for, if there were more.
+    """
+    count = 0
+    columns = 9 if len(wanted) else 5
+    # where in each column the last search began and ended: the next one does nearby
+    begin, end = np.zeros(9, dtype=np.int64), np.zeros(9, dtype=np.int64)
+    fastest = 0.0
+    for me in states:
+        fastest = max(fastest, me[3] ** 2 + me[4] ** 2 + me[5] ** 2)
+    fastest, inverse = math.sqrt(fastest), 1.0 / size
+    for s in range(0, len(states), step):
+        if len(wanted) and not wanted[s]:
+            continue
+        me, limit = states[s], reach[s]
+        turn = keys[s] & TURN_MASK
+        angle = limit / math.sqrt(np.float64(me[0]) ** 2 + np.float64(me[1]) ** 2)
+        width = np.int64(1.05 * angle * FINE) + 1 if angle < 0.5 else TURN_MASK
+        # the direction sideways turns by the azimuth between the two
+        wide = limit + 1.2 * angle * fastest if angle < 0.5 else 4.0
+        low, high = max(turn - width, 0), min(turn + width, TURN_MASK)
+        # the azimuth closes at both ends of the scale: there, whole columns are looked through
+        if turn - width < 0 or turn + width > int(2.0 * math.pi * FINE):
+            low, high = 0, TURN_MASK
+        level, speed = me[2] * inverse, me[5] * inverse
+        part_z, part_v, slack = (
+            level - math.floor(level),
+            speed - math.floor(speed),
+            limit * inverse,
+        )
+        for c in range(columns):
+            dz, dv = COLUMNS[c]
+            if (dz > 0 and 1.0 - part_z > slack) or (dz < 0 and part_z > slack):
+                continue
+            if (dv > 0 and 1.0 - part_v > slack) or (dv < 0 and part_v > slack):
+                continue
+            base = ((keys[s] >> TURN_BITS) + (dz << SPEED_BITS) + dv) << TURN_BITS
+            if c == 0 and columns == 5:
+                begin[0] = s + 1
+            else:
+                begin[c] = _seek(keys, begin[c], base + low)
+            end[c] = _seek(keys, max(end[c], begin[c]), base + high + 1)
+            count = _scan(s, begin[c], end[c], states, across, wide, reach, wanted, found, count)
+    return count
 
 
 @njit(cache=True, error_model="numpy")
-def _slots(state, size, scale, axis, slots):
-    """Places in the sieve of the cell of a state, first, and of the 15 that `size` reaches.
+def _slots(state, size, axis, slots):
+    """Places in a sieve of the cell of a state, first, and of the 15 that `size` reaches.
 
     Cells are two sizes wide, in z, in one direction across, and in the velocities along both. A
     place belongs to many cells.
@@ -139,8 +204,7 @@ def _slots(state, size, scale, axis, slots):
     half = 0.5 / size
     slots[:] = 0
     for c in range(4):
-        x = state[2 if c == 0 else axis if c == 1 else 5 if c == 2 else axis + 3]
-        x *= half if c < 2 else half * scale
+        x = state[2 if c == 0 else axis if c == 1 else 5 if c == 2 else axis + 3] * half
         cell = math.floor(x)
         other = cell - 1.0 if x - cell < 0.5 else cell + 1.0
         for k in range(16):
@@ -150,22 +214,21 @@ def _slots(state, size, scale, axis, slots):
 
 
 @njit(cache=True, error_model="numpy")
-def _slot(state, size, scale, axis):
+def _slot(state, size, axis):
     """The first of `_slots`."""
     half = 0.5 / size
     slot = np.int64(math.floor(state[2] * half))
     slot = slot * 1000003 + np.int64(math.floor(state[axis] * half))
-    slot = slot * 1000003 + np.int64(math.floor(state[5] * (half * scale)))
-    slot = slot * 1000003 + np.int64(math.floor(state[axis + 3] * (half * scale)))
+    slot = slot * 1000003 + np.int64(math.floor(state[5] * half))
+    slot = slot * 1000003 + np.int64(math.floor(state[axis + 3] * half))
     return (slot ^ slot >> 21) & ((1 << SIEVE_BITS) - 1)
 
 
 @njit(cache=True)
-def near_wanted(states, owner, n, wanted, size, scale):
-    """States that may lie in a cluster with a wanted one; they and owners move to the front.
+def near_wanted(states, owner, wanted, size):
+    """States that may lie within `size` of a wanted one; they and owners move to the front.
 
-    Such a cluster has its centre within `size` of the wanted state, and its members lie within
-    `size` of the centre: cells near the wanted ones are marked, then those near what is in them.
+    Cells near the wanted ones are marked; what lies in none of these passes no further.
 
     Returns
     -------
@@ -173,125 +236,23 @@ def near_wanted(states, owner, n, wanted, size, scale):
         Number of states kept.
     """
     across = 0.0
-    for k in range(n):
-        across += abs(states[k, 0]) - abs(states[k, 1])
+    for state in states:
+        across += abs(state[0]) - abs(state[1])
     axis = 1 if across > 0.0 else 0
-    kept, seen = np.empty(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
-    place, slots = np.empty(n, dtype=np.int64), np.empty(16, dtype=np.int64)
-    for k in range(n):
-        kept[k] = wanted[owner[k]]
-        place[k] = _slot(states[k], size, scale, axis)
     sieve = np.zeros(1 << SIEVE_BITS - 6, dtype=np.uint64)
-    for _ in range(2):
-        for k in range(n):
-            if kept[k] and not seen[k]:
-                seen[k] = True
-                _slots(states[k], size, scale, axis, slots)
-                for slot in slots:
-                    sieve[slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
-        for k in range(n):
-            kept[k] |= (sieve[place[k] >> 6] >> np.uint64(place[k] & 63)) & np.uint64(1) > 0
+    slots = np.empty(16, dtype=np.int64)
+    for k in range(len(states)):
+        if wanted[owner[k]]:
+            _slots(states[k], size, axis, slots)
+            for slot in slots:
+                sieve[slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
     count = 0
-    for k in range(n):
-        if kept[k]:
+    for k in range(len(states)):
+        slot = _slot(states[k], size, axis)
+        if sieve[slot >> 6] >> np.uint64(slot & 63) & np.uint64(1):
             states[count], owner[count] = states[k], owner[k]
             count += 1
     return count
-
-
-@njit(cache=True)
-def _centres(states, owner, keys, wanted, least, radius, size, scale):
-    """States round which to look for clusters: the wanted ones and those that reach a wanted one.
-
-    So every cluster that holds a wanted tracklet is found, also if its centre is another.
-    """
-    n = len(states)
-    out = np.zeros(n, dtype=np.bool_)
-    finger = np.zeros(9, dtype=np.int64)
-    near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
-    for s in range(n):
-        if not wanted[owner[s]]:
-            continue
-        limit = min(2.0 * _reach(states[s], radius), size)
-        count = _around(s, states, keys, limit, size, scale, finger, near, away)
-        # the search was as wide as the one round this centre will be, or wider
-        out[s] |= count >= least
-        for k in range(count):
-            out[near[k]] |= away[k] <= _reach(states[near[k]], radius) ** 2
-    return out
-
-
-@njit(cache=True)
-def neighbours(states, owner, keys, night, wanted, radius, size, scale, rules, start, flat,
-               centre, spread):  # fmt: skip
-    """Clusters: for each state the tracklets near it, if they fill enough nights.
-
-    Parameters
-    ----------
-    states : ndarray, shape (n, 7)
-        In order of `keys`.
-    owner : ndarray of int
-        Tracklet of each state.
-    keys : ndarray of int64, shape (n,)
-        Sorted; see `cells`.
-    night, wanted : ndarray
-        Index of the night of each tracklet (< 64); whether its clusters are of interest.
-    radius : ndarray, shape (2,)
-        Clustering radius [au] at a geocentric distance of 1 au, in proportion to which it grows;
-        distance below which it does not shrink.
-    size : float
-        Width [au] of the cells; no radius is larger.
-    scale : float
-        Time [days] that turns velocity differences into distances.
-    rules : ndarray of int
-        Least number of nights; most members of a cluster; 1 if all tracklets are wanted.
-    start, flat, centre, spread : ndarray
-        Receive the clusters, members nearest first, the state at the centre of each, and the mean
-        square distance from it over the square of its radius.
-
-    Returns
-    -------
-    int
-        Number of clusters, negative when `flat` was too small.
-    """
-    clusters = 0
-    fill = 0
-    start[0] = 0
-    finger = np.zeros(9, dtype=np.int64)
-    near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
-    if rules[2]:
-        centres = np.ones(len(states), dtype=np.bool_)
-    else:
-        centres = _centres(states, owner, keys, wanted, rules[0], radius, size, scale)
-    for s in range(len(states)):
-        if not centres[s]:
-            continue
-        limit = _reach(states[s], radius)
-        count = _around(s, states, keys, limit, size, scale, finger, near, away)
-        if count < rules[0] or count > rules[1]:
-            continue
-        mask = np.uint64(0)
-        for k in range(count):
-            mask |= np.uint64(1) << np.uint64(night[owner[near[k]]])
-        nights = 0
-        while mask:
-            mask &= mask - np.uint64(1)
-            nights += 1
-        if nights < rules[0]:
-            continue
-        if fill + count > len(flat) or clusters + 1 >= len(start):
-            return -clusters - 1
-        ranked = np.argsort(away[:count], kind="mergesort")
-        for k in range(count):
-            flat[fill + k] = owner[near[ranked[k]]]
-        centre[clusters] = s
-        # relative to the nearest of each night the size would not depend on intruders, but a mean
-        # over all members is enough to tell a good hypothesis from a bad one
-        spread[clusters] = np.mean(away[:count]) / (limit * limit)
-        fill += count
-        clusters += 1
-        start[clusters] = fill
-    return clusters
 
 
 @njit(cache=True)

@@ -24,15 +24,17 @@ ZONES = {
 }
 
 
-def grid(zones=None) -> np.ndarray:
-    """Hypotheses (n, 2): heliocentric range [au] and range rate [au/day] at the reference epoch.
+def rings(zones=None) -> list[np.ndarray]:
+    """Hypotheses (n, 2) in the order in which to try them, in groups.
+
+    Each is a heliocentric range [au] and range rate [au/day] at the reference epoch.
 
     Parameters
     ----------
     zones : list of str or None
         Names in `ZONES`; None for all.
     """
-    out = []
+    out: dict[tuple, list] = {}
     for name in zones or ZONES:
         first, last, step, rates = ZONES[name]
         count = max(1, int(np.ceil(np.log((last - 0.9) / (first - 0.9)) / np.log1p(step))))
@@ -41,7 +43,8 @@ def grid(zones=None) -> np.ndarray:
         )
         for r in 0.5 * (edges[1:] + edges[:-1]):
             speed = np.sqrt(GM_SUN / r)
-            out.extend((name == "near", abs(rate), -r, rate * speed) for rate in rates)
-    # far and nearly circular first: where memory is filled several times, most objects are found
-    # and out of the way when it comes to the ranges in which strangers are most
-    return np.array([(-r, rdot) for *_, r, rdot in sorted(out)])
+            for rate in rates:
+                out.setdefault((name == "near", abs(rate)), []).append((-r, rate * speed))
+    # far and nearly circular first: most objects are found and out of the way when it comes to the
+    # others, and to the ranges near the Earth in which strangers are most
+    return [np.array([(-r, rdot) for r, rdot in sorted(out[key])]) for key in sorted(out)]

@@ -19,7 +19,7 @@ from alertprod.daymops import algebra, fit
 from alertprod.daymops.grow import grow, keep
 
 SEEDS = 7  # nights from which a first orbit is made; growth adds the others
-PATIENCE = 20  # steps
+PATIENCE = 8  # steps
 
 
 @njit(cache=True)

@@ -23,26 +23,39 @@ from alertprod.daymops.fit import OX, TIME, UX
 C = observer.C_AU_DAY
 GM = kepler.GM_SUN
 BLOCK = 256  # tracklets whose columns fit into the fastest memory
+INSIDE = 1.02  # au: a sphere of at most this radius may be met twice
 LEAST = 1e-4  # au: a sphere that is met nearer than this is not met
 
 
 @njit(cache=True)
 def ends(obs, which):
-    """The columns of observation blocks that this module reads: time, station, direction.
+    """What this module reads of observation blocks: time, station, direction; shape (n, 9).
 
-    Two more hold what the meeting with a sphere needs: station times direction, station squared.
-    Shape (9, n).
+    Two more columns hold what the meeting with a sphere needs: station times direction, station
+    squared.
     """
-    out = np.empty((9, len(which)))
+    out = np.empty((len(which), 9))
     for k in range(len(which)):
         ob = obs[which[k]]
-        out[0, k] = ob[TIME]
+        out[k, 0] = ob[TIME]
         along, square = 0.0, 0.0
         for c in range(3):
-            out[1 + c, k], out[4 + c, k] = ob[OX + c], ob[UX + c]
+            out[k, 1 + c], out[k, 4 + c] = ob[OX + c], ob[UX + c]
             along += ob[OX + c] * ob[UX + c]
             square += ob[OX + c] ** 2
-        out[7, k], out[8, k] = along, square
+        out[k, 7], out[k, 8] = along, square
+    return out
+
+
+@njit(cache=True)
+def columns(rows, which):
+    """Some rows of an array (n, 9), as columns."""
+    out = np.empty((9, len(which)))
+    for low in range(0, len(which), BLOCK):
+        high = min(low + BLOCK, len(which))
+        for c in range(9):
+            for k in range(low, high):
+                out[c, k] = rows[which[k], c]
     return out
 
 
@@ -145,21 +158,22 @@ def _settle(work, count, motion, sign):
 
 
 @njit(cache=True)
-def to_reference(first, last, r, rdot, epoch, limits, out, owner):
+def to_reference(first, last, motion, limits, scale, out, owner):
     """States of all tracklets at the reference epoch under one hypothesis.
 
     Parameters
     ----------
     first, last : ndarray, shape (9, n)
-        The `ends` of each tracklet.
-    r, rdot : float
-        Range [au] and its rate [au/day] at `epoch`.
-    epoch : float
-        MJD TDB.
-    limits : ndarray, shape (2,)
-        Largest excess speed at infinity [au/day]; least geocentric distance [au].
-    out : ndarray, shape (2 n, 7)
-        Receives position, velocity and geocentric distance.
+        The `ends` of each tracklet, as `columns`.
+    motion : tuple
+        Range [au] at the epoch, its rate [au/day]; the epoch [MJD TDB].
+    limits : tuple
+        Largest excess speed at infinity [au/day]; least geocentric distance [au]; the square of
+        what errors may add to the motion of each tracklet [rad/day].
+    scale : float
+        Time [days] that turns velocities into distances.
+    out : ndarray of float32, shape (2 n, 7)
+        Receives place, velocity times `scale`, and geocentric distance, all in au.
     owner : ndarray of int, shape (2 n,)
         Receives the tracklet of each state.
 
@@ -169,8 +183,8 @@ def to_reference(first, last, r, rdot, epoch, limits, out, owner):
         Number of states.
     """
     n = first.shape[1]
+    r = motion[0]
     count = 0
-    motion = (r, rdot, epoch)
     tried, work = np.empty((4, BLOCK)), np.empty(29 * BLOCK)
     cols = work.reshape(29, BLOCK)
     which = np.empty(BLOCK, dtype=np.int64)
@@ -179,13 +193,13 @@ def to_reference(first, last, r, rdot, epoch, limits, out, owner):
     for low in range(0, n, BLOCK):
         high = min(low + BLOCK, n)
         for sign in (1.0, -1.0):
-            if sign < 0.0 and r > 1.02:
+            if sign < 0.0 and r > INSIDE:
                 continue
             _try(first, last, low, high, motion, sign, tried)
             m = 0
             for k in range(high - low):
                 which[m] = k
-                m += tried[0, k] <= most + 0.2 * GM / r
+                m += tried[0, k] <= most + 0.2 * GM / r + limits[2][low + k] * r * r
             for c in range(9):
                 for k in range(m):
                     cols[c, k] = first[c, low + which[k]]
@@ -195,9 +209,53 @@ def to_reference(first, last, r, rdot, epoch, limits, out, owner):
                     cols[18 + c, k] = tried[1 + c, which[k]]
             _settle(work, m, motion, sign)
             for k in range(m):
-                if cols[28, k] <= most and cols[27, k] >= limits[1]:
-                    for c in range(7):
+                allowed = most + limits[2][low + which[k]] * cols[27, k] ** 2
+                if cols[28, k] <= allowed and cols[27, k] >= limits[1]:
+                    for c in range(3):
                         out[count, c] = cols[21 + c, k]
+                        out[count, 3 + c] = cols[24 + c, k] * scale
+                    out[count, 6] = cols[27, k]
                     owner[count] = low + which[k]
                     count += 1
     return count
+
+
+@njit(cache=True)
+def moves(first, last, distance, motion, steps, scale, out):
+    """How states shift with the hypothesis, by differences.
+
+    Parameters
+    ----------
+    first, last : ndarray, shape (9, n)
+        The `ends` of the tracklet of each state, as `columns`.
+    distance : ndarray, shape (n,)
+        Geocentric distance of each state, which tells the two inside the Earth's orbit apart.
+    motion, scale
+        As for `to_reference`.
+    steps : tuple
+        Small changes of range and range rate.
+    out : ndarray, shape (n, 2, 6)
+        Receives the derivatives by range and by range rate; not finite where a sphere is missed.
+    """
+    n = first.shape[1]
+    r, rdot, epoch = motion
+    tried, work, base = np.empty((4, BLOCK)), np.empty(29 * BLOCK), np.empty((6, BLOCK))
+    cols = work.reshape(29, BLOCK)
+    for low in range(0, n, BLOCK):
+        m = min(BLOCK, n - low)
+        cols[:9, :m], cols[9:18, :m] = first[:, low : low + m], last[:, low : low + m]
+        for sign in (1.0, -1.0):
+            if sign < 0.0 and r > INSIDE:
+                continue
+            for p in range(-1, 2):
+                changed = r + (p == 0) * steps[0], rdot + (p == 1) * steps[1], epoch
+                _try(first, last, low, low + m, changed, sign, tried)
+                cols[18:21, :m] = tried[1:, :m]
+                _settle(work, m, changed, sign)
+                for k in range(m):
+                    if p < 0:
+                        base[:, k] = cols[21:27, k]
+                    elif sign * (distance[low + k] + cols[7, k]) >= 0.0:
+                        for c in range(6):
+                            unit = scale if c > 2 else 1.0
+                            out[low + k, p, c] = (cols[21 + c, k] - base[c, k]) * unit / steps[p]

@@ -2,41 +2,19 @@
 
 import numpy as np
 import pytest
+from moving_world import EPOCH, orbit_seen
 
-from alertprod.core import ephemeris, kepler, orbits, tables
+from alertprod.core import kepler, orbits, tables
 from alertprod.daymops import (
     algebra,
     choose,
     clusters,
     fit,
-    heliolinc,
     hypotheses,
     link_tracklets,
-    spheres,
 )
 from alertprod.daymops.inputs import with_station
 from alertprod.daymops.window import Window
-
-EPOCH = 60000.0
-
-
-def orbit_seen(days, sigma=0.1, seed=0, element=(2.3, 0.15, 8.0, 150.0, 20.0, 59900.0)):
-    """State and observation block of one orbit seen at EPOCH + days."""
-    rng = np.random.default_rng(seed)
-    state = orbits.elements_to_states(np.array([element]), EPOCH)
-    ra, dec = [], []
-    for d in days:
-        _, topo = ephemeris.topocentric(state, np.array([EPOCH]), EPOCH + d, "X05")
-        a, b = orbits.directions(topo)
-        ra.append(a[0])
-        dec.append(b[0])
-    dec = np.array(dec) + rng.normal(0, sigma / 3600, len(days))
-    ra = np.array(ra) + rng.normal(0, sigma / 3600, len(days)) / np.cos(np.deg2rad(dec))
-    error = np.full(len(days), max(sigma, 0.01) / 3600)
-    mjd = EPOCH + np.asarray(days, float)
-    block = fit.observation_block(mjd, ra, dec, error / np.cos(np.deg2rad(dec)), error, "X05")
-    return state[0], block
-
 
 PAIRS = np.array([-6, -5.98, -2, -1.98, 3, 3.02, 6, 6.03])
 
@@ -74,77 +52,6 @@ def test_a_prior_binds_an_arc_that_is_too_short():
     assert np.isfinite(algebra.invert(normal)).all()
 
 
-def test_tracklets_of_one_object_meet_at_the_reference_epoch_under_its_hypothesis():
-    state, obs = orbit_seen(PAIRS, sigma=0.0)
-    r = np.linalg.norm(state[:3])
-    rdot = state[:3] @ state[3:] / r
-    out, owner = np.empty((8, 7)), np.empty(8, dtype=np.int64)
-    limits = np.array([0.0, 0.02])
-    first, last = spheres.ends(obs, np.arange(0, 8, 2)), spheres.ends(obs, np.arange(1, 8, 2))
-    n = spheres.to_reference(first, last, r, rdot, EPOCH, limits, out, owner)
-    assert n == 4
-    assert np.abs(out[:4, :3] - state[:3]).max() < 2e-5
-    close = np.ptp(out[:4, :3], axis=0).max()
-    n = spheres.to_reference(first, last, r + 0.4, rdot, EPOCH, limits, out, owner)
-    spread = np.ptp(out[:n, :3], axis=0).max()
-    assert spread > 3e-4 > 10 * close
-
-
-def test_neighbours_in_cells_are_those_of_brute_force():
-    """Also where the azimuth closes and near the poles."""
-    rng = np.random.default_rng(6)
-    n, scale, size = 3000, 3.5, 0.03
-    place = rng.normal(size=(n, 3))
-    place[:1000] = [-1.0, 0.0, 0.2] + rng.normal(0, 0.03, (1000, 3))
-    place[1000:1500] = [0.0, 0.0, 1.0] + rng.normal(0, 0.03, (500, 3))
-    place *= 2.0 / np.linalg.norm(place, axis=1)[:, None]
-    speed = rng.normal(0, 0.005, (n, 3))
-    states = np.concatenate([place, speed, np.ones((n, 1))], axis=1)
-    keys = np.empty(n, dtype=np.int64)
-    heliolinc.cells(states, n, size, scale, keys)
-    order = np.argsort(keys, kind="stable")
-    states, keys = states[order], keys[order]
-    finger = np.zeros(9, dtype=np.int64)
-    near, away = np.empty(4096, dtype=np.int64), np.empty(4096)
-    spread = states[:, :6] * np.r_[1, 1, 1, scale, scale, scale]
-    total = 0
-    for s in range(n):
-        count = heliolinc._around(s, states, keys, size, size, scale, finger, near, away)
-        wanted = np.flatnonzero(np.sum((spread - spread[s]) ** 2, axis=1) <= size**2)
-        assert np.array_equal(np.sort(near[:count]), wanted)
-        total += count
-    assert total > 2 * n
-
-
-def test_what_may_share_a_cluster_with_a_wanted_tracklet_passes_the_sieve():
-    """All that a centre reaches which itself reaches a wanted state, and little else."""
-    rng = np.random.default_rng(7)
-    n, scale, size = 4000, 3.5, 0.02
-    states = rng.uniform(-0.3, 0.3, (n, 7))
-    states[:, 3:6] /= scale
-    states[: n // 2, :6] = np.repeat(states[: n // 40, :6], 20, axis=0)
-    states[: n // 2, :6] += rng.normal(0, 0.2 * size, (n // 2, 6)) / np.r_[1, 1, 1, [scale] * 3]
-    wanted = rng.uniform(size=n) < 0.02
-    spread = states[:, :6] * np.r_[1, 1, 1, [scale] * 3]
-    near = np.linalg.norm(spread[:, None] - spread, axis=2) <= size
-    needed = near[:, near[:, wanted].any(axis=1)].any(axis=1)
-    kept, owner = states.copy(), np.arange(n)
-    count = heliolinc.near_wanted(kept, owner, n, wanted, size, scale)
-    assert set(np.flatnonzero(needed)) <= set(owner[:count].tolist())
-    owner = owner[:count]
-    assert np.all(np.diff(owner) > 0) and np.array_equal(kept[:count], states[owner])
-    assert 100 < needed.sum() <= count < 0.7 * n
-
-
-def test_equal_keys_are_taken_in_order():
-    rng = np.random.default_rng(3)
-    keys = rng.integers(0, 300, 2000)
-    order = np.argsort(keys)
-    ordered = keys[order]
-    heliolinc.settle_ties(ordered, order)
-    assert np.array_equal(order, np.argsort(keys, kind="stable"))
-
-
 @pytest.mark.parametrize("days", [-7.0, 0.0, 7.0])
 def test_the_light_time_agrees_with_its_equation(days):
     for element in ((2.3, 0.15, 8.0, 150.0, 20.0, 59900.0), (0.3, 0.8, 5.0, 40.0, 9.0, 60003.0)):
@@ -156,43 +63,24 @@ def test_the_light_time_agrees_with_its_equation(days):
         assert delay == pytest.approx(np.linalg.norm(place) / fit.C, abs=1e-13)
 
 
-def test_the_series_of_kepler_motion_holds_for_half_a_window():
-    state, _ = orbit_seen(PAIRS)
-    r2, v2 = np.sum(state[:3] ** 2), np.sum(state[3:] ** 2)
-    u = kepler.GM_SUN / r2**1.5
-    f, g, fdot, gdot = spheres._series(u, state[:3] @ state[3:] / r2, v2 / r2 - u, 7.5)
-    out = np.r_[f * state[:3] + g * state[3:], fdot * state[:3] + gdot * state[3:]]
-    assert np.abs(out - kepler.propagate(state[None], np.array([7.5]))[0]).max() < 1e-7
-
-
-def test_states_under_a_hypothesis_are_those_of_one_tracklet_at_a_time():
-    """In blocks and by vector instructions, as many as there are."""
-    days = np.sort(np.random.default_rng(8).uniform(-7, 7, 40))
-    first, second = np.triu_indices(40, 1)
-    limits = np.array([0.01, 0.02])
-    venus = (0.7, 0.01, 3.0, 40.0, 20.0, 59990.0)
-    for r, element in ((2.5, (2.3, 0.15, 8.0, 150.0, 20.0, 59900.0)), (0.72, venus)):
-        _, obs = orbit_seen(days, sigma=20.0, element=element)
-        a, b = spheres.ends(obs, first), spheres.ends(obs, second)
-        out, owner = np.empty((2 * len(first), 7)), np.empty(2 * len(first), dtype=np.int64)
-        n = spheres.to_reference(a, b, r, 0.001, EPOCH, limits, out, owner)
-        one, which, k = np.empty((2, 7)), np.empty(2, dtype=np.int64), []
-        for c in range(len(first)):
-            pair = a[:, c : c + 1].copy(), b[:, c : c + 1].copy()
-            m = spheres.to_reference(*pair, r, 0.001, EPOCH, limits, one, which)
-            k += [(c, *row) for row in one[:m]]
-        both = np.array(sorted((int(o), *row) for o, row in zip(owner[:n], out[:n], strict=True)))
-        assert n > (300 if r > 1 else 800)
-        assert np.array_equal(both, np.array(sorted(k)))
-
-
 def test_hypotheses_cover_the_populations():
-    grid = hypotheses.grid()
+    rings = hypotheses.rings()
+    grid = np.concatenate(rings)
     assert 150 < len(grid) < 300
     assert grid[:, 0].min() < 1.1 and grid[:, 0].max() > 60
     speed = np.sqrt(kepler.GM_SUN / grid[:, 0])
     assert np.abs(grid[:, 1] / speed).max() < np.sqrt(2)
-    assert len(hypotheses.grid(["main"])) < len(grid)
+    assert sum(len(ring) for ring in hypotheses.rings(["main"])) < len(grid)
+
+
+def test_hypotheses_begin_where_most_objects_are_and_strangers_few():
+    """Nearly circular before eccentric, all of that before the neighbourhood of the Earth."""
+    rings = hypotheses.rings()
+    rates = [np.abs(ring[:, 1]).max() for ring in rings]
+    far = [ring[:, 0].min() > 1.4 for ring in rings]
+    assert rates[0] == 0.0 and far == sorted(far, reverse=True) and 1 < sum(far) < len(far)
+    for part in (rates[: sum(far)], rates[sum(far) :]):
+        assert part == sorted(part)
 
 
 def test_every_findable_object_is_linked_and_no_linkage_is_mixed(moving_sky, small_sky, linkages):
@@ -223,7 +111,8 @@ def groups(table):
 def test_clusters_widen_with_the_errors_of_rates(tracklets):
     def rate_error(factor):
         parts = [t | {c: t[c] * factor for c in ("raErr", "decErr")} for t in tracklets]
-        return clusters._rate_error(Window.from_tables(parts, with_station({}, None)))
+        window = Window.from_tables(parts, with_station({}, None))
+        return float(np.median(clusters._rate_errors(window)))
 
     usual = rate_error(1.0)
     # pairs 20 to 40 minutes apart, places to 0.1 arcsec
