@@ -18,6 +18,8 @@ import numpy as np
 from alertprod.core import observer
 
 BATCH = 64
+ASTEROIDS = range(11, 27)  # ASSIST's numbers of the bodies of the asteroid kernel
+SAME = 1e-3, 1e-5  # au, au/day: nearer in place and velocity, a body is the perturber itself
 
 
 @functools.lru_cache(maxsize=1)
@@ -32,25 +34,44 @@ def _ephem():
     return assist.Ephem(observer.planets_path(), small), small is not None
 
 
-def _simulation(states, start):
+def _perturbers(states, start):
+    """Which barycentric states are those of bodies of the asteroid kernel: each moves all others.
+
+    ASSIST gives these bodies no velocities.
+    """
+    ephem, has_asteroids = _ephem()
+    same = np.zeros(len(states), dtype=bool)
+    if not has_asteroids:
+        return same
+    time = start + 2400000.5 - ephem.jd_ref
+    for body in ASTEROIDS:
+        before, here, after = (
+            np.array(ephem.get_particle(body, time + step).xyz) for step in (-0.5, 0.0, 0.5)
+        )
+        near = np.linalg.norm(states[:, :3] - here, axis=1) < SAME[0]
+        same |= near & (np.linalg.norm(states[:, 3:] - (after - before), axis=1) < SAME[1])
+    return same
+
+
+def _simulation(states, start, with_asteroids):
     """A simulation with barycentric test particles at MJD TDB `start`."""
     import assist
     import rebound
 
-    ephem, has_asteroids = _ephem()
+    ephem, _ = _ephem()
     simulation = rebound.Simulation()
     simulation.t = start + 2400000.5 - ephem.jd_ref
     for s in states:
         simulation.add(x=s[0], y=s[1], z=s[2], vx=s[3], vy=s[4], vz=s[5])
     extras = assist.Extras(simulation, ephem)
     forces = ["SUN", "PLANETS", "GR_SIMPLE"]
-    extras.forces = [*forces, "ASTEROIDS"] if has_asteroids else forces
+    extras.forces = [*forces, "ASTEROIDS"] if with_asteroids else forces
     return simulation, extras, ephem
 
 
-def _to_barycentre(states, times, sign=1.0):
+def _to_barycentre(states, times):
     position, velocity = observer.sun_state(times)
-    return states + sign * np.concatenate([position, velocity], axis=1)
+    return states + np.concatenate([position, velocity], axis=1)
 
 
 def trajectory(states, start, times):
@@ -72,19 +93,30 @@ def trajectory(states, start, times):
     Notes
     -----
     All bodies share one adaptive step: group bodies of like dynamics. The integration goes once
-    forward and once backward from the epoch, reading the times on its way.
+    forward and once backward from the epoch, reading the times on its way. The sixteen asteroids of
+    the kernel are not moved by each other: none may be moved by itself.
     """
     states = np.atleast_2d(np.asarray(states, float))
     times = np.asarray(times, float)
     out = np.empty((len(times), len(states), 6))
-    sun = _to_barycentre(np.zeros((1, 6)), np.array([start]))
+    states = states + _to_barycentre(np.zeros((1, 6)), np.array([start]))
+    same = _perturbers(states, start)
+    for part, with_asteroids in ((~same, _ephem()[1]), (same, False)):
+        if part.any():
+            out[:, part] = _integrate(states[part], start, times, with_asteroids)
+    return out - _to_barycentre(np.zeros((len(times), 6)), times)[:, None, :]
+
+
+def _integrate(states, start, times, with_asteroids):
+    """Barycentric states (m, n, 6) of bodies at many times."""
+    out = np.empty((len(times), len(states), 6))
     order = np.argsort(times, kind="stable")
     later = order[times[order] >= start]
     earlier = order[times[order] < start][::-1]
     for part in (later, earlier):
         if not len(part):
             continue
-        simulation, extras, ephem = _simulation(states + sun, start)
+        simulation, extras, ephem = _simulation(states, start, with_asteroids)
         xyz = np.empty((len(states), 3))
         vel = np.empty((len(states), 3))
         for k in part:
@@ -92,8 +124,7 @@ def trajectory(states, start, times):
             simulation.serialize_particle_data(xyz=xyz, vxvyvz=vel)
             out[k, :, :3], out[k, :, 3:] = xyz, vel
         del extras, simulation
-    minus_sun = _to_barycentre(np.zeros((len(times), 6)), times)
-    return out - minus_sun[:, None, :]
+    return out
 
 
 def propagate(states, epochs, time, batch: int = BATCH):
