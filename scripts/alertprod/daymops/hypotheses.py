@@ -17,8 +17,8 @@ from alertprod.core.kepler import GM_SUN
 # (first range, last range [au], relative step in range beyond the Earth, range rates as fractions
 # of the circular speed; near the Earth most are slow, and there clusters are narrow)
 ZONES = {
-    "near": (1.02, 1.45, 0.18, (-0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6)),
-    "main": (1.45, 4.4, 0.12, (-0.6, -0.35, -0.15, 0.0, 0.15, 0.35, 0.6)),
+    "near": (1.02, 1.45, 0.19, (-0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6)),
+    "main": (1.45, 4.4, 0.15, (-0.6, -0.35, -0.15, 0.0, 0.15, 0.35, 0.6)),
     "outer": (4.4, 12.0, 0.09, (-0.1, 0.1)),
     "distant": (12.0, 80.0, 0.16, (0.0,)),
 }
