@@ -13,8 +13,8 @@ FASTER = 2.5  # errors of the rates, by which distant objects may seem too fast
 WIDER = 1.25  # reach of new tracklets, which are the only centres when a night is added
 FEWER = 0.98  # share of tracklets that are left, below which the others are left out at once
 SAMPLE = 700  # states that tell how crowded it is
-SIGMAS = 0.15, 0.3  # of range beyond `NEAREST` and of its rate over the circular speed
-NEAREST = 0.9  # au
+# of range beyond `hypotheses.NEAREST`, and of its rate over the circular speed
+SIGMAS = 0.15, 0.3
 MOST_MEMBERS = 3_000_000  # of clusters that are held at a time
 
 
@@ -26,7 +26,7 @@ def find_clusters(window, options, claimed):
     window : Window
     options : dict
     claimed : ndarray of bool
-        Detections that are not offered; a tracklet that holds one is left out.
+        Detections that are not offered; tracklets that hold one are left out, unless they are few.
 
     Yields
     ------
@@ -127,7 +127,10 @@ class _Search:
         rows = np.flatnonzero(needed)
         slot = np.empty(n, dtype=np.int32)
         slot[rows] = np.arange(len(rows))
-        spread = SIGMAS[0] * (motion[0] - NEAREST), SIGMAS[1] * np.sqrt(spheres.GM / motion[0])
+        spread = (
+            SIGMAS[0] * (motion[0] - hypotheses.NEAREST),
+            SIGMAS[1] * np.sqrt(spheres.GM / motion[0]),
+        )
         moves = np.full((len(rows), 2, 6), np.nan)
         spheres.moves(
             *(spheres.columns(e, owner[rows]) for e in self.ends),
@@ -201,8 +204,8 @@ class _Search:
 def _tightest(parts):
     """One cluster per set of tracklets: that of the hypothesis under which it is tightest.
 
-    The hypothesis matters: it gives the starting orbit, and from a wrong one the fit creeps along
-    a curved valley.
+    The hypothesis matters: its error is taken from the starting orbit to first order only, and
+    from a wrong start the fit creeps along a curved valley.
     """
     mark = np.concatenate([p["mark"] for p in parts])
     spread = np.concatenate([p["spread"] for p in parts])

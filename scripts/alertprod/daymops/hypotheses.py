@@ -14,6 +14,7 @@ import numpy as np
 
 from alertprod.core.kepler import GM_SUN
 
+NEAREST = 0.9  # au: steps in range grow with the distance from here
 # (first range, last range [au], relative step in range beyond the Earth, range rates as fractions
 # of the circular speed; near the Earth most are slow, and there clusters are narrow)
 ZONES = {
@@ -37,8 +38,8 @@ def rings(zones=None) -> list[np.ndarray]:
     out: dict[tuple, list] = {}
     for name in zones or ZONES:
         first, last, step, rates = ZONES[name]
-        count = max(1, int(np.ceil(np.log((last - 0.9) / (first - 0.9)) / np.log1p(step))))
-        edges = 0.9 + (first - 0.9) * ((last - 0.9) / (first - 0.9)) ** (
+        count = max(1, int(np.ceil(np.log((last - NEAREST) / (first - NEAREST)) / np.log1p(step))))
+        edges = NEAREST + (first - NEAREST) * ((last - NEAREST) / (first - NEAREST)) ** (
             np.arange(count + 1) / count
         )
         for r in 0.5 * (edges[1:] + edges[:-1]):

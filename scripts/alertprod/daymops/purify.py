@@ -1,6 +1,6 @@
 """From clusters to linkages: cheap rejection, orbit fit, then growth over the whole window.
 
-A cluster gives a starting orbit and, on each night, the tracklet nearest to its centre. One
+A cluster gives a starting orbit and, on each night, the tracklet that agrees best with it. One
 linearised step tells most false clusters apart (their residuals stay at the size of the clustering
 radius, minutes of arc); the rest are fitted, losing their worst tracklet while the residuals are
 too large for the astrometric errors. A good orbit then collects every detection of the window that
@@ -24,7 +24,7 @@ PATIENCE = 8  # steps
 
 @njit(cache=True)
 def _best_per_night(members, trk_start, trk_night, claimed, trk_det, chosen):
-    """First (nearest) tracklet of each night whose detections are all free."""
+    """First (best) tracklet of each night whose detections are all free."""
     taken = np.uint64(0)
     count = 0
     for m in members:
@@ -109,11 +109,11 @@ def _linear_fit(rows, value, keep, delta, after):
 
 
 @njit(cache=True)
-def _nearest_that_fit(rows, value, group, count, limit, keep, delta, after):
-    """Keep the longest run of tracklets, nearest first, that one linear step explains.
+def _best_that_fit(rows, value, group, count, limit, keep, delta, after):
+    """Keep the longest run of tracklets, best first, that one linear step explains.
 
-    The tracklets of one object lie close together in the cluster even when strangers outnumber
-    them. Returns how many tracklets are kept; 0 if not even three.
+    The tracklets of one object agree with each other even when strangers outnumber them. Returns
+    how many tracklets are kept; 0 if not even three.
     """
     best = 0
     for m in range(3, count + 1):
@@ -178,7 +178,7 @@ def seed_orbit(state, epoch, obs, chosen, count, trk_start, trk_det, rules, use)
     delta = np.empty(6)
     if not _linear_rows(state, epoch, obs, dets, rows, value):
         return 0
-    left = _nearest_that_fit(rows, value, group, count, rules[0], keep, delta, after)
+    left = _best_that_fit(rows, value, group, count, rules[0], keep, delta, after)
     if left == 0 and count > 3:
         left = _drop_worst(rows, value, group, count, rules[0], keep, delta, after)
     if left == 0:
@@ -190,7 +190,7 @@ def seed_orbit(state, epoch, obs, chosen, count, trk_start, trk_det, rules, use)
 def _converge(state, epoch, obs, use, limit, normal, res):
     """Fit; chi square, huge where nothing is in sight after `PATIENCE` steps.
 
-    From a start under a wrong hypothesis some forty steps may be needed, but strangers, which
+    From a start that is far off some forty steps may be needed, but strangers, which
     never come closer than what a linear step left over, would take all of them.
     """
     chi2, _ = fit.correct(state, epoch, obs, use, 0.0, PATIENCE, normal)
@@ -244,7 +244,7 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
     Parameters
     ----------
     clusters, starts : ndarray
-        Members (tracklets, nearest first) of each cluster, compressed.
+        Members (tracklets, those that agree best first) of each cluster, compressed.
     order : ndarray of int
         Order in which to try them.
     seeds : ndarray, shape (c, 6)
