@@ -19,22 +19,23 @@ from numba import njit
 
 GM_SUN = 132712440041.279419 * 86400.0**2 / 149597870.7**3
 _MAX_ITERATIONS = 60
+# ratios of the terms of the series of the Stumpff functions c4 and c5
+TERMS = 10
+FALL_4 = tuple(1.0 / ((2 * k + 5) * (2 * k + 6)) for k in range(TERMS))
+FALL_5 = tuple(1.0 / ((2 * k + 6) * (2 * k + 7)) for k in range(TERMS))
 
 
 @njit(cache=True, inline="always")
 def _stumpff(z):
     """Stumpff functions c0..c5 of z."""
     if abs(z) < 1.0:
-        # Taylor series of c4 and c5; ten terms reach 1e-18 for |z| < 1.
-        c4 = 0.0
-        c5 = 0.0
-        t4 = 1.0 / 24.0
-        t5 = 1.0 / 120.0
-        for k in range(10):
-            c4 += t4
-            c5 += t5
-            t4 *= -z / ((2 * k + 5.0) * (2 * k + 6.0))
-            t5 *= -z / ((2 * k + 6.0) * (2 * k + 7.0))
+        # series of c4 and c5, from the last term on; all terms reach 1e-18 for |z| < 1
+        c4 = c5 = 1.0
+        for k in range(TERMS - 1 if abs(z) > 0.05 else 3, -1, -1):
+            c4 = 1.0 - z * FALL_4[k] * c4
+            c5 = 1.0 - z * FALL_5[k] * c5
+        c4 /= 24.0
+        c5 /= 120.0
         c2 = 0.5 - z * c4
         c3 = 1.0 / 6.0 - z * c5
         return 1.0 - z * c2, 1.0 - z * c3, c2, c3, c4, c5
@@ -54,6 +55,12 @@ def _stumpff(z):
 @njit(cache=True)
 def _first_guess(r0, sigma, alpha, tau):
     """Starting value of chi for tau = sqrt(mu) dt."""
+    x = tau / r0
+    b, c = 0.5 * sigma / r0, (1.0 / r0 - alpha) / 6.0
+    if abs(b * x) < 0.1 and abs(c * x * x) < 0.01:
+        # a short way: the equation is a power series, here inverted
+        d = -alpha * b / 12.0
+        return x - x * x * (b - x * (2.0 * b * b - c - x * (5.0 * b * (b * b - c) + d)))
     if alpha > 1e-9:
         return tau * alpha
     if alpha < -1e-9:
@@ -65,7 +72,7 @@ def _first_guess(r0, sigma, alpha, tau):
         mean = sine - f1 - tau * alpha * root
         f2 = math.asinh(mean / e)
         return (math.asinh((mean + f2) / e) - f1) / root
-    return tau / r0
+    return x
 
 
 @njit(cache=True)
@@ -94,7 +101,8 @@ def solve_chi(r0, sigma, alpha, tau):
                 new = 0.5 * (low + high)
             elif not math.isfinite(new):
                 return math.nan
-        if abs(new - x) <= 4e-16 * (1.0 + abs(new)) or f == 0.0:
+        # the error goes with the third power from one step to the next
+        if abs(new - x) <= 1e-6 * abs(new) or f == 0.0:
             return new
         x = new
     return x
@@ -109,8 +117,9 @@ def step(x, y, z, vx, vy, vz, dt, mu):
     alpha = 2.0 / r0 - (vx * vx + vy * vy + vz * vz) / mu
     tau = root * dt
     if alpha > 1e-9:
-        period = 2.0 * math.pi / alpha**1.5
-        tau -= period * np.rint(tau / period)
+        turns = tau * alpha * math.sqrt(alpha) / (2.0 * math.pi)
+        if abs(turns) > 0.5:
+            tau -= tau * np.rint(turns) / turns
     chi = solve_chi(r0, sigma, alpha, tau)
     c0, c1, c2, _, _, _ = _stumpff(alpha * chi * chi)
     u1 = chi * c1
@@ -187,24 +196,26 @@ def step_with_partials(state, dt, mu, out, partials):
     for k in range(3):
         out[k] = f * state[k] + g * state[k + 3]
         out[k + 3] = fdot * state[k] + gdot * state[k + 3]
+    per_r, per_r0, per_root = 1.0 / r, 1.0 / r0, 1.0 / root
+    dchi = (r0 * d1 + sigma * d2 + d3) * per_r
     for j in range(6):
         if j < 3:
-            dr0 = state[j] / r0
-            dsigma = state[j + 3] / root
-            dalpha = -2.0 * dr0 / (r0 * r0)
+            dr0 = state[j] * per_r0
+            dsigma = state[j + 3] * per_root
+            dalpha = -2.0 * dr0 * per_r0 * per_r0
         else:
             dr0 = 0.0
-            dsigma = state[j - 3] / root
-            dalpha = -2.0 * state[j] / mu
-        dx = -(dr0 * u1 + dsigma * u2 + (r0 * d1 + sigma * d2 + d3) * dalpha) / r
+            dsigma = state[j - 3] * per_root
+            dalpha = -2.0 * state[j] * per_root * per_root
+        dx = -(dr0 * u1 + dsigma * u2) * per_r - dchi * dalpha
         du0 = d0 * dalpha - alpha * u1 * dx
         du1 = d1 * dalpha + u0 * dx
         du2 = d2 * dalpha + u1 * dx
         dr = dr0 * u0 + r0 * du0 + dsigma * u1 + sigma * du1 + du2
-        df = -du2 / r0 + u2 * dr0 / (r0 * r0)
-        dg = (dr0 * u1 + r0 * du1 + dsigma * u2 + sigma * du2) / root
-        dfdot = -root * (du1 - u1 * (dr / r + dr0 / r0)) / (r * r0)
-        dgdot = -du2 / r + u2 * dr / (r * r)
+        df = (u2 * dr0 * per_r0 - du2) * per_r0
+        dg = (dr0 * u1 + r0 * du1 + dsigma * u2 + sigma * du2) * per_root
+        dfdot = -root * (du1 - u1 * (dr * per_r + dr0 * per_r0)) * per_r * per_r0
+        dgdot = (u2 * dr * per_r - du2) * per_r
         for k in range(3):
             partials[k, j] = df * state[k] + dg * state[k + 3]
             partials[k + 3, j] = dfdot * state[k] + dgdot * state[k + 3]

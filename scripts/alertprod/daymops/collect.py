@@ -7,9 +7,8 @@ import math
 import numpy as np
 from numba import njit
 
-from alertprod.core import kepler
 from alertprod.daymops import fit
-from alertprod.daymops.fit import GM, MAG, MAG_ERR, SE, SN, TIME
+from alertprod.daymops.fit import MAG, MAG_ERR, SE, SN, TIME
 
 HOURS = 0.3  # days, in which nothing moves by more than
 FAR = 0.06  # radians
@@ -23,9 +22,8 @@ def predict_covariance(state, epoch, ob, covariance, place, out):
     """
     moved = np.empty(6)
     partials = np.empty((6, 6))
-    x, y, z, delay = fit.place_seen(state, epoch, ob)
+    x, y, z, _ = fit.place_with_partials(state, epoch, ob, moved, partials)
     place[0], place[1], place[2] = x, y, z
-    kepler.step_with_partials(state, ob[TIME] - delay - epoch, GM, moved, partials)
     rho2 = x * x + y * y + z * z
     row = np.empty(6)
     for a in range(3):

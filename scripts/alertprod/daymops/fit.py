@@ -85,6 +85,27 @@ def _mixed_block(mjd_tai, columns, codes):
 
 
 @njit(cache=True)
+def _first_delay(state, dt, ob):
+    """Light time from where uniform motion leads."""
+    x = state[0] + dt * state[3] - ob[1]
+    y = state[1] + dt * state[4] - ob[2]
+    z = state[2] + dt * state[5] - ob[3]
+    return math.sqrt(x * x + y * y + z * z) / C
+
+
+@njit(cache=True)
+def _see(there, delay, ob):
+    """Vector from the station to the place and velocity `there`, what the light time lacks."""
+    x = there[0] - ob[1] - delay * ob[4]
+    y = there[1] - ob[2] - delay * ob[5]
+    z = there[2] - ob[3] - delay * ob[6]
+    vx, vy, vz = there[3] + ob[4], there[4] + ob[5], there[5] + ob[6]
+    rho = math.sqrt(x * x + y * y + z * z)
+    late = (rho / C - delay) / (1.0 + (x * vx + y * vy + z * vz) / (rho * C))
+    return x - late * vx, y - late * vy, z - late * vz, late
+
+
+@njit(cache=True)
 def place_seen(state, epoch, ob):
     """Vector station to object at the observation `ob`, and the light time.
 
@@ -92,22 +113,31 @@ def place_seen(state, epoch, ob):
     the object moves uniformly too: what acceleration does within `BRIEF` is below 1e-11 au.
     """
     dt = ob[0] - epoch
-    x = state[0] + dt * state[3] - ob[1]
-    y = state[1] + dt * state[4] - ob[2]
-    z = state[2] + dt * state[5] - ob[3]
-    delay = math.sqrt(x * x + y * y + z * z) / C
+    delay = _first_delay(state, dt, ob)
     for _ in range(3):
-        h = kepler.step(state[0], state[1], state[2], state[3], state[4], state[5],
-                        dt - delay, GM)  # fmt: skip
-        x = h[0] - ob[1] - delay * ob[4]
-        y = h[1] - ob[2] - delay * ob[5]
-        z = h[2] - ob[3] - delay * ob[6]
-        vx, vy, vz = h[3] + ob[4], h[4] + ob[5], h[5] + ob[6]
-        rho = math.sqrt(x * x + y * y + z * z)
-        late = (rho / C - delay) / (1.0 + (x * vx + y * vy + z * vz) / (rho * C))
+        there = kepler.step(state[0], state[1], state[2], state[3], state[4], state[5],
+                            dt - delay, GM)  # fmt: skip
+        x, y, z, late = _see(there, delay, ob)
         delay += late
         if abs(late) < BRIEF:
-            return x - late * vx, y - late * vy, z - late * vz, delay
+            break
+    return x, y, z, delay
+
+
+@njit(cache=True)
+def place_with_partials(state, epoch, ob, moved, partials):
+    """As `place_seen`, with the heliocentric state when the light left and its derivatives.
+
+    These are for a time that is wrong by less than `BRIEF`.
+    """
+    dt = ob[0] - epoch
+    delay = _first_delay(state, dt, ob)
+    for _ in range(3):
+        kepler.step_with_partials(state, dt - delay, GM, moved, partials)
+        x, y, z, late = _see(moved, delay, ob)
+        delay += late
+        if abs(late) < BRIEF:
+            break
     return x, y, z, delay
 
 
@@ -152,25 +182,24 @@ def design(state, epoch, ob, moved, partials, east, north):
     The gradient includes the change of light time: without it Gauss-Newton creeps along the
     direction that a short arc determines badly. Returns NaN when the object is behind.
     """
-    x, y, z, delay = place_seen(state, epoch, ob)
-    kepler.step_with_partials(state, ob[0] - delay - epoch, GM, moved, partials)
+    x, y, z, delay = place_with_partials(state, epoch, ob, moved, partials)
     depth = x * ob[7] + y * ob[8] + z * ob[9]
     if not depth > 0.0:
         return math.nan, math.nan
-    pe = (x * ob[10] + y * ob[11] + z * ob[12]) / depth
-    pn = (x * ob[13] + y * ob[14] + z * ob[15]) / depth
+    per_depth, rho = 1.0 / depth, delay * C
+    pe = (x * ob[10] + y * ob[11] + z * ob[12]) * per_depth
+    pn = (x * ob[13] + y * ob[14] + z * ob[15]) * per_depth
     vx, vy, vz = moved[3] + ob[4], moved[4] + ob[5], moved[5] + ob[6]
-    rho = delay * C
-    slow = 1.0 / (C + (x * vx + y * vy + z * vz) / rho)
+    slow = 1.0 / (C * rho + x * vx + y * vy + z * vz)
     for j in range(6):
         dx, dy, dz = partials[0, j], partials[1, j], partials[2, j]
-        lag = (x * dx + y * dy + z * dz) / rho * slow
+        lag = (x * dx + y * dy + z * dz) * slow
         dx -= vx * lag
         dy -= vy * lag
         dz -= vz * lag
         dd = dx * ob[7] + dy * ob[8] + dz * ob[9]
-        east[j] = (dx * ob[10] + dy * ob[11] + dz * ob[12] - pe * dd) / depth
-        north[j] = (dx * ob[13] + dy * ob[14] + dz * ob[15] - pn * dd) / depth
+        east[j] = (dx * ob[10] + dy * ob[11] + dz * ob[12] - pe * dd) * per_depth
+        north[j] = (dx * ob[13] + dy * ob[14] + dz * ob[15] - pn * dd) * per_depth
     return pe, pn
 
 
