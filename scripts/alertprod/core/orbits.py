@@ -33,8 +33,8 @@ V_MINUS_BAND = {"u": -1.77, "g": -0.35, "r": 0.21, "i": 0.37, "z": 0.35, "y": 0.
 
 def v_minus(band) -> np.ndarray:
     """Colours V-band of mean asteroids in bands (n,); 0 where the band is not known."""
-    names, back = np.unique(np.asarray(band).astype(str), return_inverse=True)
-    return np.array([V_MINUS_BAND.get(name, 0.0) for name in names.tolist()])[back]
+    colours = map(V_MINUS_BAND.get, np.asarray(band).tolist())
+    return np.nan_to_num(np.array(list(colours), dtype=float))
 
 
 def state_vectors(table) -> np.ndarray:

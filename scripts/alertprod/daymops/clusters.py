@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import partial
 
-from alertprod.daymops import agreement, fit, heliolinc, hypotheses, spheres
+import numpy as np
+from numba import njit
+
+from alertprod.daymops import agreement, fit, heliolinc, hypotheses, linkages, spheres
 
 FLOOR = 0.3  # au: nearer to the Earth the radius of clusters does not shrink
 CROWD = 1.5  # states within reach of one, itself among them; where there are more, the floor sinks
@@ -15,6 +18,7 @@ FEWER = 0.98  # share of tracklets that are left, below which the others are lef
 SAMPLE = 700  # states that tell how crowded it is
 # of range beyond `hypotheses.NEAREST`, and of its rate over the circular speed
 SIGMAS = 0.15, 0.3
+STEP = 0.02  # of these, by which hypotheses are changed for derivatives in single precision
 MOST_MEMBERS = 3_000_000  # of clusters that are held at a time
 
 
@@ -34,27 +38,19 @@ def find_clusters(window, options, claimed):
         starts, members (compressed), seeds (n, 6), spread (n,), mark (n,), in several portions:
         what the caller claims of one is left out of the next.
     """
-    size = len(window.trk_id)
-    room = np.empty((2 * size, 7), dtype=np.float32), np.empty(2 * size, dtype=np.int32)
     search = _Search(window, options)
-    salt = np.random.default_rng(20101).integers(1, 2**63, size, dtype=np.uint64)
+    salt = np.random.default_rng(20101).integers(1, 2**63, len(window.trk_id), dtype=np.uint64)
     active = np.arange(0)
     for ring in hypotheses.rings(options["zones"]):
         parts, free = [], None
         for r, rdot in ring:
             if free is None:
-                free = _free(window, claimed)
+                free = _free(claimed, window.trk_start, window.trk_det)
                 # a few that were claimed since do no harm: their clusters are left out later
                 if not FEWER * len(active) < len(free) <= len(active):
                     active = free
-                    first, last = (spheres.columns(e, active) for e in search.ends)
-                    slack = (FASTER * search.errors[active]) ** 2
-            motion = float(r), float(rdot), window.epoch
-            count = spheres.to_reference(
-                first, last, motion, (*search.limits, slack), search.scale, *room
-            )
-            states, owner = room[0][:count], active[room[1][:count]]
-            part = search.clusters(states, owner, motion)
+                    search.offer(active)
+            part = search.clusters((float(r), float(rdot)))
             if part is None:
                 continue
             part["mark"] = heliolinc.signatures(
@@ -73,16 +69,21 @@ def find_clusters(window, options, claimed):
 
 def _rate_errors(window):
     """Errors of the rates of tracklets [rad/day], from those of the places at both ends."""
-    first, last = window.trk_det[window.trk_start[:-1]], window.trk_det[window.trk_start[1:] - 1]
+    first, last = window.ends()
     error = np.max(window.obs[:, [fit.SE, fit.SN]], axis=1)
     days = window.obs[last, fit.TIME] - window.obs[first, fit.TIME]
     return np.hypot(error[first], error[last]) / days
 
 
-def _free(window, claimed):
+@njit(cache=True)
+def _free(claimed, trk_start, trk_det):
     """Tracklets without a claimed detection."""
-    taken = np.logical_or.reduceat(claimed[window.trk_det], window.trk_start[:-1])
-    return np.flatnonzero(~taken).astype(np.int32)
+    out = np.empty(len(trk_start) - 1, dtype=np.int32)
+    count = 0
+    for t in range(len(out)):
+        out[count] = t
+        count += not claimed[trk_det[trk_start[t] : trk_start[t + 1]]].any()
+    return out[:count]
 
 
 class _Search:
@@ -103,20 +104,51 @@ class _Search:
         self.tracklets = window.trk_night, window.wanted
         self.few = not window.wanted.all()
         self.floor: dict[float, float] = {}  # of each range
-        self.ends = tuple(
-            spheres.ends(window.obs, window.trk_det[which])
-            for which in (window.trk_start[:-1], window.trk_start[1:] - 1)
-        )
+        self.middles = spheres.middles(window.obs, *window.ends(), window.epoch)
+        self.slack = (FASTER * self.errors) ** 2
+        grid = np.concatenate(hypotheses.rings(options["zones"]))
+        ranges, back = np.unique(grid[:, 0], return_inverse=True)
+        swing = np.zeros(len(ranges))
+        np.maximum.at(swing, back, 0.5 * window.span * np.abs(grid[:, 1]))
+        self.farthest = spheres.farthest(self.middles, self.limits, self.slack, ranges, swing)
+        size = 2 * len(window.trk_id) + 1
+        self.room = np.empty((size, 7), dtype=np.float32), np.empty(size, dtype=np.int32)
+        self.offers: list = []
 
-    def clusters(self, states, owner, motion):
+    def offer(self, free):
+        """Set out tracklets, those that can be far away first; the wanted ones, if few, apart."""
+        free = free[np.argsort(-self.farthest[free], kind="stable")]
+        wanted = self.tracklets[1][free]
+        groups = [free[wanted], free[~wanted]] if self.few else [free]
+        self.offers = [
+            ((spheres.columns(self.middles, g), g, self.slack[g]), -self.farthest[g])
+            for g in groups
+        ]
+
+    def _states(self, motion):
+        """States of the tracklets under a hypothesis, and these; if few are wanted, near those."""
+        sieve, count = ((np.empty(0, dtype=np.uint64), 0, 0), 1.0), 0
+        for tracklets, inward in self.offers:
+            some = np.searchsorted(inward, -np.float32(motion[0]), side="right")
+            room = tuple(column[count:] for column in self.room)
+            count += spheres.to_reference(
+                tracklets, some, motion, self.limits, self.scale, sieve, room
+            )
+            states, owner = (column[:count] for column in self.room)
+            if not count:
+                break
+            if self.few and not len(sieve[0][0]):
+                size = WIDER * self._size(states, self.floor.get(motion[0], FLOOR))
+                sieve = heliolinc.mark(states, size), size
+        return states, owner
+
+    def clusters(self, motion):
         """Clusters of the states under one hypothesis; None if there are none."""
+        states, owner = self._states(motion)
         n = len(states)
-        if self.few and n:
-            size = WIDER * self._size(states, self.floor.get(motion[0], FLOOR))
-            n = heliolinc.near_wanted(states, owner, self.tracklets[1], size)
         if n < self.rules[0]:
             return None
-        states, owner, night, wanted, reach, found = self._pairs(states[:n], owner[:n], motion[0])
+        states, owner, night, wanted, reach, found = self._pairs(states, owner, motion[0])
         centre, needed = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
         agreement.promising(found, night, wanted, self.rules[0], centre, needed)
         if not centre.any():
@@ -133,8 +165,8 @@ class _Search:
         )
         moves = np.full((len(rows), 2, 6), np.nan)
         spheres.moves(
-            *(spheres.columns(e, owner[rows]) for e in self.ends),
-            states[rows, 6], motion, (1e-3 * spread[0], 1e-3 * spread[1]), self.scale, moves,
+            spheres.columns(self.middles, owner[rows]),
+            states[rows, 6], motion, (STEP * spread[0], STEP * spread[1]), self.scale, moves,
         )  # fmt: skip
         blur = self.errors[owner[rows]] * self.scale * states[rows, 6]
         most = int(centre.sum())
@@ -157,48 +189,59 @@ class _Search:
         return max(self.radius * max(float(states[:, 6].max()), floor), 1e-4)
 
     def _pairs(self, states, owner, r, again=False):
-        """States in order, with owner, night, whether wanted, and reach of each; pairs of them."""
-        n = len(states)
-        floor = self.floor.get(r, FLOOR)
-        wider = WIDER if self.few else 1.0
-        size = wider * self._size(states, floor)
-        keys = np.empty(n, dtype=np.int64)
-        heliolinc.cells(states, size, keys)
-        order = np.argsort(keys)
-        keys = keys[order]
-        heliolinc.settle_ties(keys, order)
-        out = (
-            np.empty((n, 7), dtype=np.float32), np.empty(n, dtype=np.int32),
-            np.empty(n, dtype=np.int8), np.empty(n, dtype=np.bool_),
-            np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32),
+        """States, with owner, night, whether wanted, and reach of each; pairs of them.
+
+        Few wanted ones are the only centres: they reach farther, and nothing has to be sorted.
+        """
+        n, floor = len(states), self.floor.get(r, FLOOR)
+        size = self._size(states, floor)
+        if not self.few:
+            states, owner, keys, across = _in_order(states, owner, size)
+        night, wanted, reach = seen = (
+            np.empty(n, dtype=np.int8), np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.float32),
         )  # fmt: skip
-        radius = np.array([wider * self.radius, floor])
-        heliolinc.arrange((states, owner), order, self.tracklets, radius, out)
-        ordered, _, _, wanted, reach, across = out
-        args = ordered, keys, across, reach, wanted if self.few else wanted[:0], size
-        step = 1 if self.few else max(1, n // SAMPLE)
-        found = self._find(args, step)
-        # each pair counts for both, but where it was looked for from the wanted ones only
-        sought = WIDER**4 * max(wanted.sum(), 1) if self.few else 0.5 * n / step
+        heliolinc.describe(states, owner, self.tracklets, (self.radius, floor), seen)
+        if self.few:
+            wide = np.float32(WIDER) * reach
+            find = partial(heliolinc.pairs_with, states, wanted, wide, WIDER * size)
+            seekers = max(np.count_nonzero(wanted), 1) * WIDER**4
+        else:
+            find = partial(heliolinc.pairs, states, keys, across, reach, size)
+            seekers = 0.5 * n  # each pair counts for both
+        step = n // SAMPLE if n > 8 * SAMPLE else 1
+        found = _with_room(find, n, step)
         # in four of the six dimensions states spread, in the others the hypothesis holds them
-        better = min(floor * (CROWD / (1.0 + found.shape[1] / sought)) ** 0.25, FLOOR)
-        if abs(better / floor - 1.0) > 0.1 and not again:
-            self.floor[r] = better
+        better = floor * (CROWD / (1.0 + found.shape[1] * step / seekers)) ** 0.25
+        if abs(min(better, FLOOR) / floor - 1.0) > 0.1 and not again:
+            self.floor[r] = min(better, FLOOR)
             return self._pairs(states, owner, r, again=True)
         if step > 1:
-            found = self._find(args, 1)
-        reach /= wider
-        return *out[:5], found
+            found = _with_room(find, n, 1)
+        return states, owner, night, wanted, reach, found
 
-    def _find(self, args, step):
-        """Pairs of states, from those of a sample if `step` is not 1; shape (2, m)."""
-        room = 4 * len(args[0])
-        while True:
-            found = np.empty((2, room), dtype=np.int32)
-            count = heliolinc.pairs(*args, step, found)
-            if count < room:
-                return found[:, :count]
-            room *= 4
+
+def _in_order(states, owner, size):
+    """States and owners in the order of `heliolinc.cells`; keys of these; velocities across."""
+    n = len(states)
+    keys = np.empty(n, dtype=np.int64)
+    heliolinc.cells(states, size, keys)
+    order = np.argsort(keys)
+    keys = keys[order]
+    heliolinc.settle_ties(keys, order)
+    ordered, across = np.empty((n, 7), dtype=np.float32), np.empty(n, dtype=np.float32)
+    heliolinc.arrange(states, order, ordered, across)
+    return ordered, owner[order], keys, across
+
+
+def _with_room(find, states, step):
+    """Pairs of states, from those of a sample if `step` is not 1; shape (2, m)."""
+    room = 4 * states
+    while True:
+        found = np.empty((2, room), dtype=np.int32)
+        count = find(step, found)
+        if count < room:
+            return found[:, :count]
+        room *= 4
 
 
 def _tightest(parts):
@@ -209,15 +252,13 @@ def _tightest(parts):
     """
     mark = np.concatenate([p["mark"] for p in parts])
     spread = np.concatenate([p["spread"] for p in parts])
-    lengths = np.concatenate([np.diff(p["starts"]) for p in parts])
     members = np.concatenate([p["members"] for p in parts])
-    begin = np.r_[0, np.cumsum(lengths)[:-1]]
+    count = np.concatenate([np.diff(p["starts"]) for p in parts])
     order = np.lexsort((np.arange(len(mark)), spread, mark))
     ordered = mark[order]
     order = np.sort(order[np.r_[True, ordered[1:] != ordered[:-1]]])
-    new = np.r_[0, np.cumsum(lengths[order])].astype(np.int64)
-    index = np.arange(new[-1]) - np.repeat(new[:-1] - begin[order], lengths[order])
+    start, index = linkages.segments(np.r_[0, np.cumsum(count)], order)
     return {
-        "starts": new, "members": members[index], "spread": spread[order], "mark": mark[order],
+        "starts": start, "members": members[index], "spread": spread[order], "mark": mark[order],
         "seeds": np.concatenate([p["seeds"] for p in parts])[order],
     }  # fmt: skip

@@ -92,7 +92,7 @@ def grow(state, epoch, obs, sky, claimed, rules, since, use, n, normal):
     n, chi2, cut = _settle(state, epoch, obs, sky, claimed, gate, least, since, use, n, normal)
     if n == 0:
         return n, chi2
-    more, moved, spare = use.copy(), state.copy(), normal.copy()
+    more, moved, spare = np.empty_like(use), state.copy(), normal.copy()
     # a stranger that an early, uncertain orbit took in keeps the object's own detections out
     if n > least and chi2 > 2 * n - 6 + DOUBT * math.sqrt(4.0 * n - 12.0):
         more[: n - 1], fallen = _without_stranger(state, epoch, obs, use, n)
@@ -158,7 +158,7 @@ def keep(links, state, covariance, chi2, use, n, night, rules, claimed, held, ou
     out_state[links] = state
     out_cov[links] = covariance
     secure = chi2 < rules[6] ** 2 * (2 * n - 6) and _distance_error(state, covariance) < LINEAR
-    out_stat[links, 0], out_stat[links, 1], out_stat[links, 2] = chi2, nights, secure
+    out_stat[links, 0], out_stat[links, 1] = chi2, nights
     number = held[-1] = held[-1] + 1
     for k in range(n):
         out_det[out_start[links] + k] = use[k]
@@ -185,6 +185,19 @@ def _carry(state, covariance, days, moved, out):
             for k in range(6):
                 total += half[i, k] * partials[j, k]
             out[i, j] = out[j, i] = total
+
+
+@njit(cache=True)
+def _nudge(state, epoch, obs, covariance, new):
+    """Linear update of an orbit by new detections, from which the fit to all is a short way."""
+    normal = algebra.invert(covariance)
+    if not math.isfinite(normal[0, 0]):
+        return
+    info, right = np.empty((6, 6)), np.empty(6)
+    if fit.normal_equations(state, epoch, obs, new, info, right) < 1e300:
+        delta = np.empty(6)
+        if algebra.solve(normal + info, right, delta):
+            state += delta
 
 
 @njit(cache=True)
@@ -231,6 +244,7 @@ def take_up(earlier, since, starts, members, epoch, obs, night, sky, rules, clai
         _carry(states[k], covariances[k], epoch - epochs[k], state, covariance)
         chi2 = chi2s[k]
         settled = n == counts[k]
+        old = n
         if settled:
             more[:n] = use[:n]
             found, cut = collect(state, epoch, obs, covariance, sky, claimed, gate, since, more, n)
@@ -244,6 +258,9 @@ def take_up(earlier, since, starts, members, epoch, obs, night, sky, rules, clai
             n = n if cut else found
         if not settled:
             begin = since if _distance_error(states[k], covariances[k]) < LINEAR else 0.0
+            if begin > 0.0 and n > old:
+                fresh = obs[use[:n], fit.TIME] >= since
+                _nudge(state, epoch, obs, covariance, use[:n][fresh])
             n, chi2 = grow(state, epoch, obs, sky, claimed, rules, begin, use, n, normal)
             covariance[:] = algebra.invert(normal)
         links = keep(links, state, covariance, chi2, use, n, night, rules, claimed, held, out)

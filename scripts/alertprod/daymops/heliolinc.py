@@ -23,9 +23,10 @@ from numba import njit
 SPEED_BITS, TURN_BITS, HALF = 18, 27, 131072
 TURN_MASK = (1 << TURN_BITS) - 1
 FINE = 2.0e7  # steps of azimuth in a radian
-SIEVE_BITS = 21  # of the sieve of `near_wanted`
-# columns of cells: steps in z and in velocity; the first five are a state's own and later ones
-COLUMNS = ((0, 0), (0, 1), (1, -1), (1, 0), (1, 1), (0, -1), (-1, 1), (-1, 0), (-1, -1))
+# names of cells: sums of their steps times odd numbers of 64 bits
+ODD = (-7046029254386353131, 5545529020109919103, -4132994306676758123, 3372029247567499371)
+# columns of cells: steps in z and in velocity; a state's own and those that come later
+COLUMNS = ((0, 0), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
 @njit(cache=True)
@@ -58,60 +59,56 @@ def settle_ties(keys, order):
 
 
 @njit(cache=True)
-def arrange(given, order, tracklets, radius, out):
-    """Put states in order, and beside them what the search reads.
+def arrange(states, order, ordered, across):
+    """Put states in order, and beside them their velocities along the azimuth.
 
-    Parameters
-    ----------
-    given : tuple of ndarray
-        States (n, 7) and their tracklets, as `spheres.to_reference` gives them.
-    order : ndarray of int
-    tracklets : tuple of ndarray
-        Night of each tracklet; whether it is wanted.
-    radius : ndarray, shape (2,)
-        Reach [au] of a state at 1 au, in proportion to which it grows; distance [au] below which it
-        does not shrink.
-    out : tuple of ndarray
-        Receive states, tracklets, nights, whether wanted, reach, and the velocity sideways: along
-        the azimuth. It tells most strangers apart that are near in what the states are sorted by.
+    These tell most strangers apart that are near in what the states are sorted by.
     """
-    states, owner, night, wanted, reach, across = out
     for k in range(len(order)):
-        me, trk = given[0][order[k]], given[1][order[k]]
+        me = states[order[k]]
         for c in range(7):
-            states[k, c] = me[c]
-        owner[k], night[k], wanted[k] = trk, tracklets[0][trk], tracklets[1][trk]
-        reach[k] = radius[0] * max(me[6], radius[1])
+            ordered[k, c] = me[c]
         x, y = np.float64(me[0]), np.float64(me[1])
         across[k] = (x * me[4] - y * me[3]) / max(math.sqrt(x * x + y * y), 1e-12)
 
 
 @njit(cache=True)
-def _distance2(a, b, limit2):
-    """Square distance of two states; stops beyond `limit2`."""
-    d2 = 0.0
-    for c in range(3, 6):
-        d2 += (np.float64(a[c]) - b[c]) ** 2
-    if d2 > limit2:
-        return d2
-    for c in range(3):
-        d2 += (np.float64(a[c]) - b[c]) ** 2
-    return d2
+def describe(states, owner, tracklets, radius, out):
+    """What clusters ask of states.
+
+    Parameters
+    ----------
+    states, owner : ndarray
+        States (n, 7) and their tracklets, as `spheres.to_reference` gives them.
+    tracklets : tuple of ndarray
+        Night of each tracklet; whether it is wanted.
+    radius : tuple
+        Reach [au] of a state at 1 au, in proportion to which it grows; distance [au] below which it
+        does not shrink.
+    out : tuple of ndarray
+        Receive night, whether wanted, and reach of each.
+    """
+    night, wanted, reach = out
+    for k in range(len(states)):
+        night[k], wanted[k] = tracklets[0][owner[k]], tracklets[1][owner[k]]
+        reach[k] = radius[0] * max(states[k, 6], radius[1])
+
+
+@njit(cache=True, inline="always")
+def _distance2(a, b):
+    """Square distance of two states."""
+    x, y, z, u, v, w = a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3], a[4] - b[4], a[5] - b[5]
+    return x * x + y * y + z * z + u * u + v * v + w * w
 
 
 @njit(cache=True)
-def _scan(s, low, high, states, across, limit, reach, wanted, found, count):
-    """Partners of state `s` among those from `low` to `high`.
-
-    Among wanted ones, if there are others, a pair is found from both sides, and taken once.
-    """
+def _scan(s, low, high, states, across, limit, reach, found, count):
+    """Partners of state `s` among those from `low` to `high`."""
     mine = across[s]
     for t in range(low, high):
         if abs(across[t] - mine) <= limit:
-            d2 = _distance2(states[s], states[t], reach[s] * reach[s])
+            d2 = _distance2(states[s], states[t])
             if d2 <= min(reach[s], reach[t]) ** 2 and count < found.shape[1]:
-                if len(wanted) and wanted[t] and t <= s:
-                    continue
                 found[0, count], found[1, count] = s, t
                 count += 1
     return count
@@ -128,7 +125,7 @@ def _seek(keys, t, key):
 
 
 @njit(cache=True)
-def pairs(states, keys, across, reach, wanted, size, step, found):
+def pairs(states, keys, across, reach, size, step, found):
     """Pairs of states no farther apart than the reach of either.
 
     Parameters
@@ -137,8 +134,6 @@ def pairs(states, keys, across, reach, wanted, size, step, found):
         In order of `keys`; see `arrange`.
     keys : ndarray of int64, shape (n,)
         Sorted; see `cells`.
-    wanted : ndarray of bool, shape (n,) or (0,)
-        If not empty: which states have to be one of the pair.
     size : float
         Width [au] of the cells; no reach is larger.
     step : int
@@ -152,16 +147,13 @@ def pairs(states, keys, across, reach, wanted, size, step, found):
         Number of pairs; as many as there is room for, if there were more.
     """
     count = 0
-    columns = 9 if len(wanted) else 5
     # where in each column the last search began and ended: the next one does nearby
-    begin, end = np.zeros(9, dtype=np.int64), np.zeros(9, dtype=np.int64)
+    begin, end = np.zeros(5, dtype=np.int64), np.zeros(5, dtype=np.int64)
     fastest = 0.0
     for me in states:
         fastest = max(fastest, me[3] ** 2 + me[4] ** 2 + me[5] ** 2)
     fastest, inverse = math.sqrt(fastest), 1.0 / size
     for s in range(0, len(states), step):
-        if len(wanted) and not wanted[s]:
-            continue
         me, limit = states[s], reach[s]
         turn = keys[s] & TURN_MASK
         angle = limit / math.sqrt(np.float64(me[0]) ** 2 + np.float64(me[1]) ** 2)
@@ -178,80 +170,161 @@ def pairs(states, keys, across, reach, wanted, size, step, found):
             speed - math.floor(speed),
             limit * inverse,
         )
-        for c in range(columns):
+        for c in range(5):
             dz, dv = COLUMNS[c]
-            if (dz > 0 and 1.0 - part_z > slack) or (dz < 0 and part_z > slack):
+            if dz > 0 and 1.0 - part_z > slack:
                 continue
             if (dv > 0 and 1.0 - part_v > slack) or (dv < 0 and part_v > slack):
                 continue
             base = ((keys[s] >> TURN_BITS) + (dz << SPEED_BITS) + dv) << TURN_BITS
-            if c == 0 and columns == 5:
-                begin[0] = s + 1
-            else:
-                begin[c] = _seek(keys, begin[c], base + low)
+            begin[c] = s + 1 if c == 0 else _seek(keys, begin[c], base + low)
             end[c] = _seek(keys, max(end[c], begin[c]), base + high + 1)
-            count = _scan(s, begin[c], end[c], states, across, wide, reach, wanted, found, count)
+            count = _scan(s, begin[c], end[c], states, across, wide, reach, found, count)
     return count
 
 
 @njit(cache=True, error_model="numpy")
-def _slots(state, size, axis, slots):
-    """Places in a sieve of the cell of a state, first, and of the 15 that `size` reaches.
+def _cell(z, across, vz, speed, half):
+    """Name of a cell. Cells far apart may share one, those beside each other do not.
 
-    Cells are two sizes wide, in z, in one direction across, and in the velocities along both. A
-    place belongs to many cells.
+    Cells are two sizes wide, in z, in one direction across, and in the velocities along both.
     """
-    half = 0.5 / size
-    slots[:] = 0
-    for c in range(4):
-        x = state[2 if c == 0 else axis if c == 1 else 5 if c == 2 else axis + 3] * half
-        cell = math.floor(x)
-        other = cell - 1.0 if x - cell < 0.5 else cell + 1.0
-        for k in range(16):
-            slots[k] = slots[k] * 1000003 + np.int64(other if k >> c & 1 else cell)
-    for k in range(16):
-        slots[k] = (slots[k] ^ slots[k] >> 21) & ((1 << SIEVE_BITS) - 1)
+    return (
+        np.int64(math.floor(z * half)) * ODD[0]
+        + np.int64(math.floor(across * half)) * ODD[1]
+        + np.int64(math.floor(vz * half)) * ODD[2]
+        + np.int64(math.floor(speed * half)) * ODD[3]
+    )
 
 
 @njit(cache=True, error_model="numpy")
-def _slot(state, size, axis):
-    """The first of `_slots`."""
+def _name(state, size, axis):
+    """Name of the cell of a state."""
+    return _cell(state[2], state[axis], state[5], state[axis + 3], 0.5 / size)
+
+
+@njit(cache=True, error_model="numpy")
+def _names(state, size, axis, names):
+    """Name of the cell of a state, first, and of the 15 others that `size` reaches."""
     half = 0.5 / size
-    slot = np.int64(math.floor(state[2] * half))
-    slot = slot * 1000003 + np.int64(math.floor(state[axis] * half))
-    slot = slot * 1000003 + np.int64(math.floor(state[5] * half))
-    slot = slot * 1000003 + np.int64(math.floor(state[axis + 3] * half))
-    return (slot ^ slot >> 21) & ((1 << SIEVE_BITS) - 1)
+    names[0] = 0
+    for c in range(4):
+        x = state[2 if c == 0 else axis if c == 1 else 5 if c == 2 else axis + 3] * half
+        cell = math.floor(x)
+        names[0] += np.int64(cell) * ODD[c]
+    many = 1
+    for c in range(4):
+        x = state[2 if c == 0 else axis if c == 1 else 5 if c == 2 else axis + 3] * half
+        step = -ODD[c] if x - math.floor(x) < 0.5 else ODD[c]
+        for k in range(many):
+            names[many + k] = names[k] + step
+        many *= 2
 
 
 @njit(cache=True)
-def near_wanted(states, owner, wanted, size):
-    """States that may lie within `size` of a wanted one; they and owners move to the front.
+def _slot(name, bits):
+    """Place of a cell in a table of 2**bits places."""
+    return np.int64(np.uint64(name) >> np.uint64(64 - bits))
 
-    Cells near the wanted ones are marked; what lies in none of these passes no further.
+
+@njit(cache=True)
+def _axis(states):
+    """The one of x and y along which states spread more."""
+    across = 0.0
+    for state in states:
+        across += abs(state[0]) - abs(state[1])
+    return 1 if across > 0.0 else 0
+
+
+@njit(cache=True)
+def mark(states, size):
+    """Cells within `size` of states, as a sieve of bits; the axis that it goes by."""
+    axis, bits = _axis(states), 10
+    # of its places at most a thirty-second are marked
+    while 512 * len(states) > 1 << bits and bits < 24:
+        bits += 1
+    sieve = np.zeros(1 << bits - 6, dtype=np.uint64)
+    names = np.empty(16, dtype=np.int64)
+    for state in states:
+        _names(state, size, axis, names)
+        for name in names:
+            slot = _slot(name, bits)
+            sieve[slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
+    return sieve, axis, bits
+
+
+@njit(cache=True)
+def passes(z, across, vz, speed, sieve):
+    """Whether a state may lie within the size of one that was marked.
+
+    Parameters
+    ----------
+    z, across, vz, speed : float
+        Places and velocities along z and the axis.
+    sieve : tuple
+        Bits and their number, as `mark` gives them, and half the inverse of the size.
+    """
+    slot = _slot(_cell(z, across, vz, speed, sieve[2]), sieve[1])
+    return sieve[0][slot >> 6] >> np.uint64(slot & 63) & np.uint64(1) != 0
+
+
+@njit(cache=True)
+def pairs_with(states, wanted, reach, size, step, found):
+    """Pairs of states no farther apart than the reach of either, of which one is wanted.
+
+    Parameters
+    ----------
+    states, reach : ndarray, shape (n, ...)
+        In any order.
+    wanted : ndarray of bool, shape (n,)
+    size : float
+        No reach is larger.
+    step : int
+        See `pairs`; here of the wanted ones.
+    found : ndarray of int, shape (2, m)
+        Receives the two states, a wanted one first.
 
     Returns
     -------
     int
-        Number of states kept.
+        Number of pairs; as many as there is room for, if there were more.
     """
-    across = 0.0
-    for state in states:
-        across += abs(state[0]) - abs(state[1])
-    axis = 1 if across > 0.0 else 0
-    sieve = np.zeros(1 << SIEVE_BITS - 6, dtype=np.uint64)
-    slots = np.empty(16, dtype=np.int64)
-    for k in range(len(states)):
-        if wanted[owner[k]]:
-            _slots(states[k], size, axis, slots)
-            for slot in slots:
-                sieve[slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
+    n, axis, bits = len(states), _axis(states), 12
+    while 8 * n > 1 << bits:
+        bits += 1
+    # the states of each place in the table, as chains
+    head, after = np.full(1 << bits, -1, dtype=np.int32), np.empty(n, dtype=np.int32)
+    cell = np.empty(n, dtype=np.int64)
+    for t in range(n):
+        cell[t] = _name(states[t], size, axis)
+        slot = _slot(cell[t], bits)
+        after[t], head[slot] = head[slot], t
+    names, which, begin = (
+        np.empty(16, dtype=np.int64),
+        np.empty(17, np.int32),
+        np.empty(17, np.int32),
+    )
     count = 0
-    for k in range(len(states)):
-        slot = _slot(states[k], size, axis)
-        if sieve[slot >> 6] >> np.uint64(slot & 63) & np.uint64(1):
-            states[count], owner[count] = states[k], owner[k]
-            count += 1
+    for s in np.flatnonzero(wanted)[::step]:
+        _names(states[s], size, axis, names)
+        # most places are empty; which ones are not is gathered without a branch
+        filled = 0
+        for c in range(16):
+            which[filled], begin[filled] = c, head[_slot(names[c], bits)]
+            filled += begin[filled] >= 0
+        for c in range(filled):
+            t = begin[c]
+            while t >= 0:
+                # other cells in the same place are found by their own names; two wanted ones find
+                # each other
+                if (
+                    _distance2(states[s], states[t]) <= min(reach[s], reach[t]) ** 2
+                    and cell[t] == names[which[c]]
+                    and t != s and not (wanted[t] and t < s) and count < found.shape[1]
+                ):  # fmt: skip
+                    found[0, count], found[1, count] = s, t
+                    count += 1
+                t = after[t]
     return count
 
 

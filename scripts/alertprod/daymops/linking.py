@@ -5,18 +5,28 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+from numba import njit
 
 from alertprod.core import tables
-from alertprod.core.orbits import COVARIANCE, STATE, UPPER
+from alertprod.core.orbits import (
+    COVARIANCE,
+    STATE,
+    UPPER,
+    covariance_matrices,
+    state_vectors,
+)
 from alertprod.core.stage import stage
 from alertprod.daymops import fit, grow, purify
 from alertprod.daymops.choose import choose_linkages
 from alertprod.daymops.clusters import find_clusters
 from alertprod.daymops.grow import ARCSEC
 from alertprod.daymops.inputs import read_all, with_station
+from alertprod.daymops.linkages import Linkages, room, segments
 from alertprod.daymops.window import DETECTION, Window
 
 log = logging.getLogger(__name__)
+
+ORBIT = (*STATE, *COVARIANCE, "epochMjdTdb", "chi2", "nObs")  # columns
 
 
 @stage("daymops", outputs=("linkages",))
@@ -55,11 +65,11 @@ def link_tracklets(tracklets, camera=None, linkages=None, *, config) -> dict:
     held = np.full(len(window.night) + 1, -1)
     found = []
     if linkages and tables.n_rows(linkages):
-        found += take_up(window, linkages, options, claimed, held)
-    found += search(window, options, claimed, held)
-    kept = choose_linkages(found)
+        found.append(take_up(window, linkages, options, claimed, held))
+    found = Linkages.join(found + search(window, options, claimed, held))
+    kept, quality = choose_linkages(found)
     log.info("%d linkages, %d after the choice among overlapping ones", len(found), len(kept))
-    return _table(window, kept)
+    return _table(window, kept, quality)
 
 
 def _rules(options):
@@ -72,41 +82,37 @@ def _rules(options):
     )  # fmt: skip
 
 
-def take_up(window, linkages, options, claimed, held) -> list[dict]:
+def take_up(window, linkages, options, claimed, held) -> Linkages:
     """Linkages of an earlier window, fitted and grown again in this one.
 
     What they leave free, of tracklets as of linkages that hold no longer, may be linked anew: its
     tracklets are wanted beside those of the new nights.
     """
-    order = np.lexsort([linkages[c] for c in ("diaSourceId", "midpointMjdTai", "linkageId")])
-    order = order[np.isin(linkages["diaSourceId"][order], window.det["diaSourceId"])]
-    rows = tables.take(linkages, order)
     by_id = np.argsort(window.det["diaSourceId"])
-    members = by_id[np.searchsorted(window.det["diaSourceId"], rows["diaSourceId"], sorter=by_id)]
-    number, first, count = np.unique(rows["linkageId"], return_index=True, return_counts=True)
-    rank = np.lexsort((number, -rows["quality"][first]))
-    index = np.concatenate([first[k] + np.arange(count[k]) for k in rank] or [np.zeros(0, int)])
-    first = first[rank]
-    covariances = np.empty((len(rank), 6, 6))
-    for name, (a, b) in zip(COVARIANCE, UPPER, strict=True):
-        covariances[:, a, b] = covariances[:, b, a] = rows[name][first]
-    earlier = (
-        np.stack([rows[c][first] for c in STATE], axis=-1), covariances, rows["epochMjdTdb"][first],
-        rows["chi2"][first].astype(float), rows["nObs"][first].astype(np.int64),
-    )  # fmt: skip
+    ids = window.det["diaSourceId"][by_id]
+    place = np.minimum(np.searchsorted(ids, linkages["diaSourceId"]), len(ids) - 1)
+    rows = np.flatnonzero(ids[place] == linkages["diaSourceId"])
+    members = by_id[place[rows]]
+    # detections of the window are in order of time
+    order = np.lexsort((members, linkages["linkageId"][rows]))
+    rows, members = rows[order], members[order]
+    number, first = np.unique(linkages["linkageId"][rows], return_index=True)
+    rank = np.lexsort((number, -linkages["quality"][rows[first]]))
+    start, index = segments(np.r_[first, len(rows)], rank)
+    earlier = tables.take({c: linkages[c] for c in ORBIT}, rows[first[rank]])
     newest = linkages["visit"].max() // 100_000
     new = window.obs[window.nights[window.night] > newest, fit.TIME]
-    out = _room(len(rank), len(window.night))
+    out = room(len(rank), len(window.night))
     links = grow.take_up(
-        earlier, new.min(initial=np.inf), np.r_[0, np.cumsum(count[rank])],
-        members[index], window.epoch, window.obs, window.night, window.sky, _rules(options),
-        claimed, held, out,
+        (state_vectors(earlier), covariance_matrices(earlier), earlier["epochMjdTdb"],
+         earlier["chi2"].astype(float), earlier["nObs"].astype(np.int64)),
+        new.min(initial=np.inf), start, members[index], window.epoch, window.obs, window.night,
+        window.sky, _rules(options), claimed, held, out,
     )  # fmt: skip
-    known = _as_dicts(links, out)
+    known = Linkages.filled(links, out)
     lost = np.zeros(len(window.night), dtype=np.bool_)
     lost[members] = True
-    for link in known:
-        lost[link["detections"]] = False
+    lost[known.detections] = False
     of = np.repeat(np.arange(len(window.trk_id)), np.diff(window.trk_start))
     window.wanted = window.nights[window.trk_night] > newest
     window.wanted[of[lost[window.trk_det]]] = True
@@ -114,49 +120,23 @@ def take_up(window, linkages, options, claimed, held) -> list[dict]:
     return known
 
 
-def search(window, options, claimed, held) -> list[dict]:
+def search(window, options, claimed, held) -> list[Linkages]:
     """Link the tracklets of which no detection is claimed; see `purify.purify`."""
-    best: dict[bytes, dict] = {}
+    found = []
     for clusters in find_clusters(window, options, claimed):
         starts, members, seeds = clusters["starts"], clusters["members"], clusters["seeds"]
         n = len(seeds)
         nights = _count_nights(starts, members, window.trk_night)
         order = np.lexsort((np.arange(n), clusters["spread"], -nights))
-        out = _room(n, len(window.night))
+        out = room(n, len(window.night))
         links, fits = purify.purify(
             members, starts, order, seeds, window.epoch, window.obs, window.night,
             window.trk_start, window.trk_det, window.trk_night, window.sky, _rules(options),
             claimed, held, out,
         )  # fmt: skip
         log.info("%d clusters, %d fits, %d linkages", n, fits, links)
-        for link in _as_dicts(links, out):
-            mark = link["detections"].tobytes()
-            if mark not in best or link["chi2"] < best[mark]["chi2"]:
-                best[mark] = link
-    return list(best.values())
-
-
-def _room(links, detections):
-    """Arrays that the kernels fill with linkages."""
-    room = min(links, 4 * detections) + 1
-    return (np.empty((room, 6)), np.empty((room, 6, 6)), np.empty((room, 3)),
-            np.empty(room + 1, dtype=np.int64),
-            np.empty(16 * detections + 1024, dtype=np.int64))  # fmt: skip
-
-
-def _as_dicts(count, out):
-    """Linkages: state, covariance, chi2, nights, secure, detections (indices into the window)."""
-    if count < 0:
-        raise RuntimeError("the room for overlapping linkages was too small")
-    state, cov, stat, begin, dets = out
-    return [
-        {
-            "state": state[k], "covariance": cov[k], "chi2": float(stat[k, 0]),
-            "nights": int(stat[k, 1]), "secure": bool(stat[k, 2]),
-            "detections": dets[begin[k] : begin[k + 1]].copy(),
-        }
-        for k in range(count)
-    ]  # fmt: skip
+        found.append(Linkages.filled(links, out))
+    return found
 
 
 def _count_nights(starts, members, trk_night):
@@ -164,48 +144,47 @@ def _count_nights(starts, members, trk_night):
     return np.bitwise_count(np.bitwise_or.reduceat(bits, starts[:-1])).astype(np.int64)
 
 
-def _table(window, kept):
+def _table(window, kept, quality):
     """Long table of the chosen linkages, in order of their first detections."""
-    if not kept:
+    if not len(kept):
         return tables.empty("linkages")
-    kept = sorted(kept, key=lambda link: link["detections"].tolist())
-    dets = np.concatenate([link["detections"] for link in kept])
-    count = np.array([len(link["detections"]) for link in kept])
-    start = np.r_[0, np.cumsum(count)]
-    state = np.stack([link["state"] for link in kept])
+    dets, start, count = kept.detections, kept.start, kept.count
     res = np.empty((len(dets), 2))
-    chi2 = fit.residuals_of_all(state, window.epoch, window.obs, dets, start, res)
+    chi2 = fit.residuals_of_all(kept.state, window.epoch, window.obs, dets, start, res)
     res /= ARCSEC
+    trk = _tracklets(dets, start, window.trk_start, window.trk_det)
     table = {name: window.det[name][dets] for name in DETECTION}
     time = table["midpointMjdTai"]
-    table |= {"resRa": res[:, 0], "resDec": res[:, 1],
-              "trackletId": _tracklets(window, dets, np.repeat(np.arange(len(kept)), count)),
+    table |= {"resRa": res[:, 0], "resDec": res[:, 1], "trackletId": window.trk_id[trk],
               "epochMjdTdb": np.full(len(dets), window.epoch)}  # fmt: skip
     square = np.add.reduceat(np.sum(res**2, axis=1), start[:-1])
     each = {
         "linkageId": table["diaSourceId"][start[:-1]], "chi2": chi2, "nObs": count,
-        "rms": np.sqrt(square / (2 * count)), "nNights": [link["nights"] for link in kept],
-        "arc": time[start[1:] - 1] - time[start[:-1]],
-        "quality": [link["quality"] for link in kept],
+        "rms": np.sqrt(square / (2 * count)), "nNights": kept.nights,
+        "arc": time[start[1:] - 1] - time[start[:-1]], "quality": quality,
     }  # fmt: skip
-    covariance = np.stack([link["covariance"] for link in kept])
-    each |= {name: state[:, k] for k, name in enumerate(STATE)}
+    each |= {name: kept.state[:, k] for k, name in enumerate(STATE)}
     for name, (a, b) in zip(COVARIANCE, UPPER, strict=True):
-        each[name] = covariance[:, a, b]
+        each[name] = kept.covariance[:, a, b]
     table |= {name: np.repeat(value, count) for name, value in each.items()}
     return tables.conform(table, "linkages")
 
 
-def _tracklets(window, dets, link):
+@njit(cache=True)
+def _tracklets(dets, start, trk_start, trk_det):
     """For each linked detection the tracklet that shares most with its linkage; first of equals."""
-    label = np.full(len(window.night), -1)
-    label[dets] = link
-    trk = np.repeat(np.arange(len(window.trk_id)), np.diff(window.trk_start))
-    linked = label[window.trk_det] >= 0
-    trk, det = trk[linked], window.trk_det[linked]
-    _, back, shared = np.unique(
-        trk * (link.max() + 1) + label[det], return_inverse=True, return_counts=True
-    )
-    order = np.lexsort((trk, -shared[back], det))
-    found, first = np.unique(det[order], return_index=True)
-    return window.trk_id[trk[order[first]][np.searchsorted(found, dets)]]
+    size = trk_det.max() + 1
+    link, most = np.full(size, -1), np.zeros(size, dtype=np.int64)
+    best = np.full(size, -1)
+    for k in range(len(start) - 1):
+        for d in dets[start[k] : start[k + 1]]:
+            link[d] = k
+    for t in range(len(trk_start) - 1):
+        members = trk_det[trk_start[t] : trk_start[t + 1]]
+        for d in members:
+            shared = 0
+            for other in members:
+                shared += link[other] == link[d]
+            if link[d] >= 0 and shared > most[d]:
+                most[d], best[d] = shared, t
+    return best[dets]

@@ -265,7 +265,7 @@ def purify(clusters, starts, order, seeds, epoch, obs, night, trk_start, trk_det
         Number of the last linkage, secure or not, that holds each detection, -1 for none; one more
         element counts the linkages. Changed in place.
     out : tuple of ndarray
-        Receive the linkages: states, covariances, (chi2, nights, secure), starts, detections.
+        Receives the linkages; see `linkages.room`.
 
     Returns
     -------

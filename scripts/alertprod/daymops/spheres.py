@@ -18,80 +18,110 @@ import numpy as np
 from numba import njit
 
 from alertprod.core import kepler, observer
+from alertprod.daymops import heliolinc
 from alertprod.daymops.fit import OX, TIME, UX
 
-C = observer.C_AU_DAY
 GM = kepler.GM_SUN
+WIDTH = 15  # columns of what is read of tracklets
 BLOCK = 256  # tracklets whose columns fit into the fastest memory
 INSIDE = 1.02  # au: a sphere of at most this radius may be met twice
-LEAST = 1e-4  # au: a sphere that is met nearer than this is not met
+# in single precision: beside other numbers single columns would be calculated in double
+PULL, PER_C = np.float32(GM), np.float32(1.0 / observer.C_AU_DAY)
+LEAST = np.float32(1e-4)  # au: a sphere that is met nearer than this is not met
+TWENTIETH, EIGHTH, SIXTH, QUARTER, HALF = (np.float32(1.0 / k) for k in (20, 8, 6, 4, 2))
+ONE, TWO, THREE, FIVE, SEVEN, NINE = (np.float32(k) for k in (1, 2, 3, 5, 7, 9))
 
 
 @njit(cache=True)
-def ends(obs, which):
-    """What this module reads of observation blocks: time, station, direction; shape (n, 9).
+def middles(obs, first, last, epoch):
+    """What this module needs of tracklets; shape (n, `WIDTH`).
 
-    Two more columns hold what the meeting with a sphere needs: station times direction, station
-    squared.
+    Time since the epoch, station and direction in the middle between the first and the last
+    detection; how station and direction move; station times direction; square distance of the line
+    of sight from the Sun, negative.
     """
-    out = np.empty((len(which), 9))
-    for k in range(len(which)):
-        ob = obs[which[k]]
-        out[k, 0] = ob[TIME]
-        along, square = 0.0, 0.0
+    out = np.empty((len(first), WIDTH))
+    for k in range(len(first)):
+        a, b, row = obs[first[k]], obs[last[k]], out[k]
+        row[0] = 0.5 * (a[TIME] + b[TIME]) - epoch
+        per = 1.0 / (b[TIME] - a[TIME])
+        square = 0.0
         for c in range(3):
-            out[k, 1 + c], out[k, 4 + c] = ob[OX + c], ob[UX + c]
-            along += ob[OX + c] * ob[UX + c]
-            square += ob[OX + c] ** 2
-        out[k, 7], out[k, 8] = along, square
+            row[1 + c], row[4 + c] = 0.5 * (a[OX + c] + b[OX + c]), a[UX + c] + b[UX + c]
+            row[7 + c] = (b[OX + c] - a[OX + c]) * per
+            row[10 + c] = (b[UX + c] - a[UX + c]) * per
+            square += row[4 + c] ** 2
+        along, distance2 = 0.0, 0.0
+        for c in range(3):
+            row[4 + c] /= math.sqrt(square)
+            along += row[1 + c] * row[4 + c]
+            distance2 += row[1 + c] ** 2
+        row[13], row[14] = along, along * along - distance2
     return out
 
 
 @njit(cache=True)
 def columns(rows, which):
-    """Some rows of an array (n, 9), as columns."""
-    out = np.empty((9, len(which)))
+    """Some of the `middles` as columns in single precision, shape (`WIDTH`, n)."""
+    out = np.empty((WIDTH, len(which)), dtype=np.float32)
     for low in range(0, len(which), BLOCK):
         high = min(low + BLOCK, len(which))
-        for c in range(9):
+        for c in range(WIDTH):
             for k in range(low, high):
                 out[c, k] = rows[which[k], c]
     return out
 
 
 @njit(cache=True, error_model="numpy")
-def _try(a, b, low, high, motion, sign, out):
-    """First look at tracklets `low` to `high`, with a sphere that grows uniformly.
+def farthest(tracklets, limits, slack, ranges, swing):
+    """How far out each tracklet can be and still move slowly enough to be kept.
 
-    Into `out`: the square of the speed at infinity [au^2/day^2], infinite if the sphere is missed;
-    the second derivative of r that the angular momentum gives; the distances of both ends.
+    What it moves across the line of sight at its distance on a sphere does not depend on how the
+    sphere grows.
+
+    Parameters
+    ----------
+    tracklets : ndarray, shape (n, WIDTH)
+        See `middles`.
+    limits : ndarray
+        As for `to_reference`.
+    slack : ndarray, shape (n,)
+        Square of what errors may add to the motion of each [rad/day].
+    ranges : ndarray
+        Heliocentric ranges [au] to try.
+    swing : ndarray
+        By how much [au] spheres of these ranges may differ from them in the window.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        The largest of the ranges; 0 if it is none.
     """
-    r, rdot, epoch = motion
-    ta, ax, ay, az = a[0][low:high], a[1][low:high], a[2][low:high], a[3][low:high]
-    au, av, aw = a[4][low:high], a[5][low:high], a[6][low:high]
-    aa, as_ = a[7][low:high], a[8][low:high]
-    tb, bx, by, bz = b[0][low:high], b[1][low:high], b[2][low:high], b[3][low:high]
-    bu, bv, bw = b[4][low:high], b[5][low:high], b[6][low:high]
-    ba, bs = b[7][low:high], b[8][low:high]
-    excess, curve, first, last = out[0], out[1], out[2], out[3]
-    for k in range(high - low):
-        ra, rb = r + rdot * (ta[k] - epoch), r + rdot * (tb[k] - epoch)
-        rho = sign * math.sqrt(aa[k] * aa[k] - as_[k] + ra * ra) - aa[k]
-        rho2 = sign * math.sqrt(ba[k] * ba[k] - bs[k] + rb * rb) - ba[k]
-        px, py, pz = ax[k] + rho * au[k], ay[k] + rho * av[k], az[k] + rho * aw[k]
-        qx, qy, qz = bx[k] + rho2 * bu[k], by[k] + rho2 * bv[k], bz[k] + rho2 * bw[k]
-        per = 1.0 / (tb[k] - ta[k])
-        vx, vy, vz = (qx - px) * per, (qy - py) * per, (qz - pz) * per
-        x, y, z = 0.5 * (px + qx), 0.5 * (py + qy), 0.5 * (pz + qz)
-        radius2 = x * x + y * y + z * z
-        inverse = 1.0 / math.sqrt(radius2)
-        v2 = vx * vx + vy * vy + vz * vz
-        radial = (x * vx + y * vy + z * vz) * inverse
-        pull = GM * inverse * inverse
-        met = (rho > LEAST) & (rho2 > LEAST)
-        excess[k] = v2 - 2.0 * GM * inverse if met else math.inf
-        curve[k] = min(max((v2 - radial * radial) * inverse - pull, -pull), pull)
-        first[k], last[k] = rho, rho2
+    n = len(tracklets)
+    out = np.zeros(n, dtype=np.float32)
+    still, turn, stand, along, aside, most = np.empty((6, BLOCK))
+    for low in range(0, n, BLOCK):
+        m = min(BLOCK, n - low)
+        for k in range(m):
+            row = tracklets[low + k]
+            # how fast the station moves across, how fast the direction turns, and at what distance
+            # an object moves across as little as it can
+            here = row[4] * row[7] + row[5] * row[8] + row[6] * row[9]
+            both = row[7] * row[10] + row[8] * row[11] + row[9] * row[12]
+            turn[k] = row[10] ** 2 + row[11] ** 2 + row[12] ** 2
+            stand[k] = -both / turn[k]
+            still[k] = row[7] ** 2 + row[8] ** 2 + row[9] ** 2 - here * here + both * stand[k]
+            along[k], aside[k], most[k] = row[13], row[14], 0.0
+        for i in range(len(ranges)):
+            r, d = ranges[i], swing[i]
+            bound = limits[0] ** 2 + 2.0 * GM / (r - d)
+            for k in range(m):
+                rho = math.sqrt(max(aside[k] + r * r, 0.0)) - along[k]
+                off = max(abs(rho - stand[k]) - d, 0.0)
+                fits = still[k] + turn[k] * off * off <= bound + slack[low + k] * (rho + d) ** 2
+                most[k] = max(most[k], r if fits else 0.0)
+        out[low : low + m] = most[:m]
+    return out
 
 
 @njit(cache=True, error_model="numpy")
@@ -102,132 +132,143 @@ def _series(u, p, q, t):
     what the clusters are wide. `u` is GM / r^3, `p` the product of place and velocity over r^2, `q`
     the square of the velocity over r^2, less u.
     """
-    fourth = u * (3.0 * q - 15.0 * p * p + u)
-    fifth = u * p * (7.0 * p * p - 3.0 * q - u)
-    last = u * (9.0 * q - 45.0 * p * p + u)
+    bent, swift = THREE * (q - FIVE * p * p), SEVEN * p * p - THREE * q
+    fourth, last = SIXTH * u * (bent + u), SIXTH * u * (THREE * bent + u)
+    fifth = EIGHTH * u * p * (swift - u)
     t2 = t * t
     t3, t4 = t2 * t, t2 * t2
-    f = 1.0 - 0.5 * u * t2 + 0.5 * u * p * t3 + fourth / 24.0 * t4 + fifth / 8.0 * t2 * t3
-    g = t - u / 6.0 * t3 + 0.25 * u * p * t4 + last / 120.0 * t2 * t3
-    fdot = -u * t + 1.5 * u * p * t2 + fourth / 6.0 * t3 + 5.0 / 8.0 * fifth * t4
-    gdot = 1.0 - 0.5 * u * t2 + u * p * t3 + last / 24.0 * t4
+    f = ONE - HALF * u * t2 + HALF * u * p * t3 + QUARTER * fourth * t4 + fifth * t2 * t3
+    g = t - SIXTH * u * t3 + QUARTER * u * p * t4 + TWENTIETH * last * t2 * t3
+    fdot = (THREE * HALF * p * t - ONE) * u * t + fourth * t3 + FIVE * fifth * t4
+    gdot = ONE - HALF * u * t2 + u * p * t3 + QUARTER * last * t4
     return f, g, fdot, gdot
 
 
 @njit(cache=True, error_model="numpy")
-def _settle(work, count, motion, sign):
-    """States of `count` tracklets at the epoch, with the second derivative and light time.
+def _meet(work, count, motion, sign):
+    """States of `count` tracklets at the epoch, from the sphere that their lines of sight meet.
 
     `work` holds columns of `BLOCK` numbers, one after the other in one array: only so can the
-    compiler tell that none overlaps another. Columns 0-17 are those of both `ends`, 18-20 what
-    `_try` found; 21-28 receive the state, the geocentric distance and the square of the speed at
-    infinity.
+    compiler tell that none overlaps another. The first `WIDTH` are those of the tracklets; eight
+    more receive the state, the geocentric distance and the square of the speed at infinity,
+    infinite if the sphere is missed.
     """
-    r, rdot, epoch = motion
+    r, rdot = np.float32(motion[0]), np.float32(motion[1])
+    side = np.float32(sign)
     for k in range(count):
-        ta, tb, curve = work[k], work[9 * BLOCK + k], work[18 * BLOCK + k]
+        t = work[k]
+        ox, oy, oz = work[BLOCK + k], work[2 * BLOCK + k], work[3 * BLOCK + k]
+        ux, uy, uz = work[4 * BLOCK + k], work[5 * BLOCK + k], work[6 * BLOCK + k]
+        ex, ey, ez = work[7 * BLOCK + k], work[8 * BLOCK + k], work[9 * BLOCK + k]
+        wx, wy, wz = work[10 * BLOCK + k], work[11 * BLOCK + k], work[12 * BLOCK + k]
+        along, aside2 = work[13 * BLOCK + k], work[14 * BLOCK + k]
+        # a first look, at a sphere that grows uniformly, gives the second derivative of r
+        far = r + rdot * t
+        root = side * math.sqrt(aside2 + far * far)
+        rho = root - along
+        x, y, z = ox + rho * ux, oy + rho * uy, oz + rho * uz
+        vx, vy, vz = ex + rho * wx, ey + rho * wy, ez + rho * wz
+        out = (far * rdot - (x * vx + y * vy + z * vz)) / root
+        vx, vy, vz = vx + out * ux, vy + out * uy, vz + out * uz
+        inverse = ONE / far
+        pull = PULL * inverse * inverse
+        curve = (vx * vx + vy * vy + vz * vz - rdot * rdot) * inverse - pull
+        curve = HALF * min(max(curve, -pull), pull)
+        met = rho > LEAST
         # the sphere is met when the light left
-        da = ta - work[19 * BLOCK + k] / C - epoch
-        db = tb - work[20 * BLOCK + k] / C - epoch
-        ra, rb = r + (rdot + 0.5 * curve * da) * da, r + (rdot + 0.5 * curve * db) * db
-        along, along2 = work[7 * BLOCK + k], work[16 * BLOCK + k]
-        rho = sign * math.sqrt(along * along - work[8 * BLOCK + k] + ra * ra) - along
-        rho2 = sign * math.sqrt(along2 * along2 - work[17 * BLOCK + k] + rb * rb) - along2
-        da, db = ta - rho / C - epoch, tb - rho2 / C - epoch
-        px = work[1 * BLOCK + k] + rho * work[4 * BLOCK + k]
-        py = work[2 * BLOCK + k] + rho * work[5 * BLOCK + k]
-        pz = work[3 * BLOCK + k] + rho * work[6 * BLOCK + k]
-        qx = work[10 * BLOCK + k] + rho2 * work[13 * BLOCK + k]
-        qy = work[11 * BLOCK + k] + rho2 * work[14 * BLOCK + k]
-        qz = work[12 * BLOCK + k] + rho2 * work[15 * BLOCK + k]
-        per = 1.0 / (db - da)
-        vx, vy, vz = (qx - px) * per, (qy - py) * per, (qz - pz) * per
-        x, y, z = 0.5 * (px + qx), 0.5 * (py + qy), 0.5 * (pz + qz)
-        inverse = 1.0 / math.sqrt(x * x + y * y + z * z)
+        t -= rho * PER_C
+        far, fast = r + (rdot + curve * t) * t, rdot + TWO * curve * t
+        root = side * math.sqrt(aside2 + far * far)
+        rho = root - along
+        x, y, z = ox + rho * ux, oy + rho * uy, oz + rho * uz
+        vx, vy, vz = ex + rho * wx, ey + rho * wy, ez + rho * wz
+        out = (far * fast - (x * vx + y * vy + z * vz)) / (root + far * fast * PER_C)
+        # while the light gets longer on its way, less time passes there than here
+        slow = ONE + out * PER_C
+        vx, vy, vz = (vx + out * ux) * slow, (vy + out * uy) * slow, (vz + out * uz) * slow
         v2 = vx * vx + vy * vy + vz * vz
-        met = (rho > LEAST) & (rho2 > LEAST)
+        met &= rho > LEAST
+        inverse = ONE / far
         inverse2 = inverse * inverse
-        u = GM * inverse2 * inverse
+        u = PULL * inverse2 * inverse
         p = (x * vx + y * vy + z * vz) * inverse2
-        f, g, fdot, gdot = _series(u, p, v2 * inverse2 - u, -0.5 * (da + db))
-        work[21 * BLOCK + k], work[24 * BLOCK + k] = f * x + g * vx, fdot * x + gdot * vx
-        work[22 * BLOCK + k], work[25 * BLOCK + k] = f * y + g * vy, fdot * y + gdot * vy
-        work[23 * BLOCK + k], work[26 * BLOCK + k] = f * z + g * vz, fdot * z + gdot * vz
-        work[27 * BLOCK + k] = 0.5 * (rho + rho2)
-        work[28 * BLOCK + k] = v2 - 2.0 * GM * inverse if met else math.inf
+        f, g, fdot, gdot = _series(u, p, v2 * inverse2 - u, -t)
+        work[15 * BLOCK + k], work[18 * BLOCK + k] = f * x + g * vx, fdot * x + gdot * vx
+        work[16 * BLOCK + k], work[19 * BLOCK + k] = f * y + g * vy, fdot * y + gdot * vy
+        work[17 * BLOCK + k], work[20 * BLOCK + k] = f * z + g * vz, fdot * z + gdot * vz
+        work[21 * BLOCK + k] = rho
+        work[22 * BLOCK + k] = v2 - TWO * PULL * inverse if met else np.float32(math.inf)
 
 
 @njit(cache=True)
-def to_reference(first, last, motion, limits, scale, out, owner):
-    """States of all tracklets at the reference epoch under one hypothesis.
+def to_reference(tracklets, some, motion, limits, scale, sieve, out):
+    """States of tracklets at the reference epoch under one hypothesis.
 
     Parameters
     ----------
-    first, last : ndarray, shape (9, n)
-        The `ends` of each tracklet, as `columns`.
+    tracklets : tuple of ndarray
+        Their `columns`; their numbers; the square of what errors may add to the motion of each
+        [rad/day].
+    some : int
+        The first so many are of interest.
     motion : tuple
-        Range [au] at the epoch, its rate [au/day]; the epoch [MJD TDB].
-    limits : tuple
-        Largest excess speed at infinity [au/day]; least geocentric distance [au]; the square of
-        what errors may add to the motion of each tracklet [rad/day].
+        Range [au] at the epoch, and its rate [au/day].
+    limits : ndarray
+        Largest excess speed at infinity [au/day]; least geocentric distance [au].
     scale : float
         Time [days] that turns velocities into distances.
-    out : ndarray of float32, shape (2 n, 7)
-        Receives place, velocity times `scale`, and geocentric distance, all in au.
-    owner : ndarray of int, shape (2 n,)
-        Receives the tracklet of each state.
+    sieve : tuple
+        What `heliolinc.mark` gave, if only states near the marked ones are of interest, else no
+        bits; the size [au] that it was given.
+    out : tuple of ndarray
+        Receive states, float32, shape (2 n + 1, 7): place, velocity times `scale`, and geocentric
+        distance, all in au; and the number of the tracklet of each.
 
     Returns
     -------
     int
         Number of states.
     """
-    n = first.shape[1]
-    r = motion[0]
     count = 0
-    tried, work = np.empty((4, BLOCK)), np.empty(29 * BLOCK)
-    cols = work.reshape(29, BLOCK)
-    which = np.empty(BLOCK, dtype=np.int64)
-    # most pairs are of strangers and far too fast: they are left before the costly part
-    most = limits[0] ** 2
-    for low in range(0, n, BLOCK):
-        high = min(low + BLOCK, n)
+    work = np.empty((WIDTH + 8) * BLOCK, dtype=np.float32)
+    cols = work.reshape(WIDTH + 8, BLOCK)
+    found, rho, excess = cols[WIDTH : WIDTH + 6], cols[WIDTH + 6], cols[WIDTH + 7]
+    given, number, slack = tracklets
+    states, owner = out
+    marked, axis, bits = sieve[0]
+    half = 0.5 / sieve[1]
+    for low in range(0, some, BLOCK):
+        m = min(BLOCK, some - low)
+        cols[:WIDTH, :m] = given[:, low : low + m]
         for sign in (1.0, -1.0):
-            if sign < 0.0 and r > INSIDE:
+            if sign < 0.0 and motion[0] > INSIDE:
                 continue
-            _try(first, last, low, high, motion, sign, tried)
-            m = 0
-            for k in range(high - low):
-                which[m] = k
-                m += tried[0, k] <= most + 0.2 * GM / r + limits[2][low + k] * r * r
-            for c in range(9):
-                for k in range(m):
-                    cols[c, k] = first[c, low + which[k]]
-                    cols[9 + c, k] = last[c, low + which[k]]
-            for c in range(3):
-                for k in range(m):
-                    cols[18 + c, k] = tried[1 + c, which[k]]
-            _settle(work, m, motion, sign)
+            _meet(work, m, motion, sign)
             for k in range(m):
-                allowed = most + limits[2][low + which[k]] * cols[27, k] ** 2
-                if cols[28, k] <= allowed and cols[27, k] >= limits[1]:
-                    for c in range(3):
-                        out[count, c] = cols[21 + c, k]
-                        out[count, 3 + c] = cols[24 + c, k] * scale
-                    out[count, 6] = cols[27, k]
-                    owner[count] = low + which[k]
-                    count += 1
+                allowed = limits[0] ** 2 + slack[low + k] * rho[k] ** 2
+                if not (excess[k] <= allowed and rho[k] >= limits[1]):
+                    continue
+                if len(marked) and not heliolinc.passes(
+                    found[2, k], found[axis, k], found[5, k] * scale, found[axis + 3, k] * scale,
+                    (marked, bits, half),
+                ):  # fmt: skip
+                    continue
+                for c in range(3):
+                    states[count, c] = found[c, k]
+                    states[count, 3 + c] = found[3 + c, k] * scale
+                states[count, 6], owner[count] = rho[k], number[low + k]
+                count += 1
     return count
 
 
 @njit(cache=True)
-def moves(first, last, distance, motion, steps, scale, out):
+def moves(tracklets, distance, motion, steps, scale, out):
     """How states shift with the hypothesis, by differences.
 
     Parameters
     ----------
-    first, last : ndarray, shape (9, n)
-        The `ends` of the tracklet of each state, as `columns`.
+    tracklets : ndarray, shape (WIDTH, n)
+        Those of the states; see `columns`.
     distance : ndarray, shape (n,)
         Geocentric distance of each state, which tells the two inside the Earth's orbit apart.
     motion, scale
@@ -237,25 +278,25 @@ def moves(first, last, distance, motion, steps, scale, out):
     out : ndarray, shape (n, 2, 6)
         Receives the derivatives by range and by range rate; not finite where a sphere is missed.
     """
-    n = first.shape[1]
-    r, rdot, epoch = motion
-    tried, work, base = np.empty((4, BLOCK)), np.empty(29 * BLOCK), np.empty((6, BLOCK))
-    cols = work.reshape(29, BLOCK)
+    n = tracklets.shape[1]
+    r, rdot = motion
+    work = np.empty((WIDTH + 8) * BLOCK, dtype=np.float32)
+    base = np.empty((6, BLOCK))
+    cols = work.reshape(WIDTH + 8, BLOCK)
+    state, along = cols[WIDTH : WIDTH + 6], cols[13]
     for low in range(0, n, BLOCK):
         m = min(BLOCK, n - low)
-        cols[:9, :m], cols[9:18, :m] = first[:, low : low + m], last[:, low : low + m]
+        cols[:WIDTH, :m] = tracklets[:, low : low + m]
         for sign in (1.0, -1.0):
             if sign < 0.0 and r > INSIDE:
                 continue
             for p in range(-1, 2):
-                changed = r + (p == 0) * steps[0], rdot + (p == 1) * steps[1], epoch
-                _try(first, last, low, low + m, changed, sign, tried)
-                cols[18:21, :m] = tried[1:, :m]
-                _settle(work, m, changed, sign)
+                changed = r + (p == 0) * steps[0], rdot + (p == 1) * steps[1]
+                _meet(work, m, changed, sign)
                 for k in range(m):
                     if p < 0:
-                        base[:, k] = cols[21:27, k]
-                    elif sign * (distance[low + k] + cols[7, k]) >= 0.0:
+                        base[:, k] = state[:, k]
+                    elif sign * (distance[low + k] + along[k]) >= 0.0:
                         for c in range(6):
                             unit = scale if c > 2 else 1.0
-                            out[low + k, p, c] = (cols[21 + c, k] - base[c, k]) * unit / steps[p]
+                            out[low + k, p, c] = (state[c, k] - base[c, k]) * unit / steps[p]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
+from numba import njit
 
 from alertprod.core import orbits, tables
 from alertprod.daymops import fit
@@ -67,26 +69,48 @@ class Window:
         trk_id = rows["trackletId"][begin]
         return cls(det, np.r_[begin, len(back)].astype(np.int64), rank[back], trk_id, options)
 
+    def ends(self):
+        """First and last detection of each tracklet."""
+        return self.trk_det[self.trk_start[:-1]], self.trk_det[self.trk_start[1:] - 1]
+
     def _index_visits(self):
         """Detections of each visit by declination, its mean direction and radius."""
-        visit = self.det["visit"]
-        unique, first, back = np.unique(visit, return_index=True, return_inverse=True)
+        unique, first, back = np.unique(self.det["visit"], return_index=True, return_inverse=True)
         rank = np.empty(len(unique), dtype=np.int64)
         rank[np.argsort(self.det["midpointMjdTai"][first], kind="stable")] = np.arange(len(unique))
-        number = rank[back]
         dec = np.deg2rad(self.det["dec"])
-        order = np.lexsort((dec, number))
-        start = np.searchsorted(number[order], np.arange(len(unique) + 1))
-        unit = self.obs[:, fit.UX : fit.UX + 3]
-        centre = np.add.reduceat(unit[order], start[:-1]) / np.diff(start)[:, None]
-        centre /= np.linalg.norm(centre, axis=1)[:, None]
-        apart = np.linalg.norm(unit[order] - np.repeat(centre, np.diff(start), axis=0), axis=1)
+        start, order, visits = _visits(self.obs, rank[back], dec, len(unique))
+        self.sky = visits, start, order, dec[order]
+
+
+@njit(cache=True)
+def _visits(obs, number, dec, count):
+    """Detections of each visit in order of declination; mean direction and radius of visits."""
+    start, order = np.zeros(count + 1, dtype=np.int64), np.empty(len(number), dtype=np.int64)
+    for v in number:
+        start[v + 1] += 1
+    start = np.cumsum(start)
+    fill = start[:-1].copy()
+    for k in range(len(number)):
+        order[fill[number[k]]] = k
+        fill[number[k]] += 1
+    visits = np.zeros((count, 4))
+    for v in range(count):
+        members = order[start[v] : start[v + 1]]
+        members[:] = members[np.argsort(dec[members], kind="mergesort")]
+        for c in range(3):
+            for k in members:
+                visits[v, c] += obs[k, fit.UX + c]
+        visits[v, :3] /= math.sqrt(np.sum(visits[v, :3] ** 2))
+        widest = 0.0
+        for k in members:
+            square = 0.0
+            for c in range(3):
+                square += (obs[k, fit.UX + c] - visits[v, c]) ** 2
+            widest = max(widest, square)
         # a margin of a minute of arc and more, so that the widest gate fits in
-        edge = np.maximum.reduceat(apart, start[:-1]) + 4e-4
-        self.sky = (
-            np.ascontiguousarray(np.c_[centre, edge]), start.astype(np.int64),
-            order.astype(np.int64), np.ascontiguousarray(dec[order]),
-        )  # fmt: skip
+        visits[v, 3] = math.sqrt(widest) + 4e-4
+    return start, order, visits
 
 
 def _distinct(numbers):

@@ -24,22 +24,32 @@ def sky():
     keys = np.empty(n, dtype=np.int64)
     heliolinc.cells(states, SIZE, keys)
     order = np.argsort(keys, kind="stable")
-    out = (
-        np.empty((n, 7), dtype=np.float32), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int8),
-        np.empty(n, dtype=np.bool_), np.empty(n), np.empty(n),
-    )  # fmt: skip
-    tracklets = rng.integers(0, 9, n), rng.uniform(size=n) < 0.1
-    heliolinc.arrange((states, np.arange(n)), order, tracklets, np.array([SIZE, 0.8]), out)
-    return *out, keys[order], states, tracklets
+    ordered, across = np.empty((n, 7), dtype=np.float32), np.empty(n)
+    heliolinc.arrange(states, order, ordered, across)
+    wanted = rng.uniform(size=n) < 0.1
+    return ordered, order, across, keys[order], states, wanted
+
+
+def reach_of(states):
+    return SIZE * np.maximum(states[:, 6], 0.8)
 
 
 def test_states_in_order_keep_their_company(sky):
-    ordered, owner, night, wanted, reach, _, keys, states, tracklets = sky
+    ordered, order, across, keys, states, _ = sky
     assert np.all(np.diff(keys) >= 0)
-    assert np.array_equal(ordered, states[owner])
-    assert np.array_equal(night, tracklets[0][owner])
-    assert np.array_equal(wanted, tracklets[1][owner])
-    assert reach == pytest.approx(SIZE * np.maximum(ordered[:, 6], 0.8))
+    assert np.array_equal(ordered, states[order])
+    x, y, vx, vy = ordered[:, [0, 1, 3, 4]].T.astype(float)
+    assert across == pytest.approx((x * vy - y * vx) / np.hypot(x, y), abs=1e-6)
+
+
+def test_states_are_described_by_their_tracklets(sky):
+    *_, states, wanted = sky
+    n = len(states)
+    owner, night = np.arange(n)[::-1], np.arange(n) % 9
+    out = np.empty(n, np.int8), np.empty(n, np.bool_), np.empty(n)
+    heliolinc.describe(states, owner, (night, wanted), (SIZE, 0.8), out)
+    assert np.array_equal(out[0], night[owner]) and np.array_equal(out[1], wanted[owner])
+    assert out[2] == pytest.approx(reach_of(states))
 
 
 def near(states, reach):
@@ -50,28 +60,40 @@ def near(states, reach):
     return {(int(a), int(b)) for a, b in zip(first, second, strict=True)}
 
 
-@pytest.mark.parametrize("few", [False, True])
-def test_pairs_in_cells_are_those_of_brute_force(sky, few):
-    """Each once; if only some are wanted, those that hold one of them."""
-    states, _, _, wanted, reach, across, keys, *_ = sky
+def test_pairs_in_cells_are_those_of_brute_force(sky):
+    """Each once."""
+    states, _, across, keys, _, _ = sky
+    reach = reach_of(states)
     found = np.empty((2, 100_000), dtype=np.int32)
-    flags = wanted if few else wanted[:0]
-    count = heliolinc.pairs(states, keys, across, reach, flags, SIZE, 1, found)
+    count = heliolinc.pairs(states, keys, across, reach, SIZE, 1, found)
     pairs = [tuple(sorted(pair)) for pair in found[:, :count].T.tolist()]
     assert len(pairs) == len(set(pairs)) > 400
-    expected = near(states, reach)
-    if few:
-        expected = {(a, b) for a, b in expected if wanted[a] or wanted[b]}
-    assert set(pairs) == expected
+    assert set(pairs) == near(states, reach)
 
 
-def test_more_pairs_than_there_is_room_for_fill_it(sky):
-    states, _, _, wanted, reach, across, keys, *_ = sky
-    found = np.empty((2, 50), dtype=np.int32)
-    assert heliolinc.pairs(states, keys, across, reach, wanted[:0], SIZE, 1, found) == 50
+def test_pairs_with_wanted_states_are_those_of_brute_force(sky):
+    """Each once, also where both are wanted; the states need no order."""
+    *_, states, wanted = sky
+    reach = reach_of(states)
+    found = np.empty((2, 100_000), dtype=np.int32)
+    count = heliolinc.pairs_with(states, wanted, reach, SIZE, 1, found)
+    assert wanted[found[0, :count]].all() and wanted[found[1, :count]].any()
+    pairs = [tuple(sorted(pair)) for pair in found[:, :count].T.tolist()]
+    expected = {(a, b) for a, b in near(states, reach) if wanted[a] or wanted[b]}
+    assert len(pairs) == len(expected) > 100 and set(pairs) == expected
 
 
-def test_all_that_is_near_a_wanted_state_passes_the_sieve():
+@pytest.mark.parametrize("kernel", ["all", "wanted"])
+def test_more_pairs_than_there_is_room_for_fill_it(sky, kernel):
+    states, _, across, keys, _, wanted = sky
+    reach, found = reach_of(states), np.empty((2, 50), dtype=np.int32)
+    if kernel == "all":
+        assert heliolinc.pairs(states, keys, across, reach, SIZE, 1, found) == 50
+    else:
+        assert heliolinc.pairs_with(states, wanted, reach, SIZE, 1, found) == 50
+
+
+def test_all_that_is_near_a_marked_state_passes_the_sieve():
     """And little else."""
     rng = np.random.default_rng(7)
     n, size = 4000, 0.02
@@ -81,12 +103,13 @@ def test_all_that_is_near_a_wanted_state_passes_the_sieve():
     wanted = rng.uniform(size=n) < 0.02
     close = np.linalg.norm(states[:, None, :6] - states[:, :6], axis=2) <= size
     needed = close[:, wanted].any(axis=1)
-    kept, owner = states.copy(), np.arange(n)
-    count = heliolinc.near_wanted(kept, owner, wanted, size)
-    assert set(np.flatnonzero(needed)) <= set(owner[:count].tolist())
-    owner = owner[:count]
-    assert np.all(np.diff(owner) > 0) and np.array_equal(kept[:count], states[owner])
-    assert 100 < needed.sum() <= count < 0.7 * n
+    bits, axis, number = heliolinc.mark(states[wanted], size)
+    passed = np.array([
+        heliolinc.passes(s[2], s[axis], s[5], s[axis + 3], (bits, number, 0.5 / size))
+        for s in states
+    ])  # fmt: skip
+    assert passed[needed].all()
+    assert 100 < needed.sum() <= passed.sum() < 0.7 * n
 
 
 def test_equal_keys_are_taken_in_order():

@@ -14,6 +14,7 @@ from alertprod.daymops import (
     link_tracklets,
 )
 from alertprod.daymops.inputs import with_station
+from alertprod.daymops.linkages import Linkages
 from alertprod.daymops.window import Window
 
 PAIRS = np.array([-6, -5.98, -2, -1.98, 3, 3.02, 6, 6.03])
@@ -175,22 +176,48 @@ def test_two_nights_or_none_link_to_nothing(tracklets):
     assert tables.n_rows(link_tracklets([], config={})) == 0
 
 
-def link(*detections, chi2=None, nights=3):
-    n = len(detections)
-    return {"detections": np.array(detections), "nights": nights,
-            "chi2": 2.0 * n - 6 if chi2 is None else chi2}  # fmt: skip
+def linkages_of(*sets, chi2=None):
+    """Linkages of three nights each with the detections given; chi square as expected, or so."""
+    count = np.array([len(one) for one in sets])
+    n = len(sets)
+    return Linkages(np.zeros((n, 6)), np.zeros((n, 6, 6)),
+                    2.0 * count - 6 if chi2 is None else np.array(chi2), np.full(n, 3),
+                    np.r_[0, np.cumsum(count)], np.concatenate(sets))  # fmt: skip
+
+
+def chosen_of(linkages):
+    chosen, quality = choose.choose_linkages(linkages)
+    assert len(quality) == len(chosen)
+    return [tuple(chosen.members(k).tolist()) for k in range(len(chosen))]
 
 
 def test_overlapping_linkages_are_packed_for_the_greatest_quality():
     """The middle one is best by itself, the two outer ones together are better."""
-    left, right = link(1, 2, 3, 4, 5, 6), link(7, 8, 9, 10, 11, 12)
-    middle = link(4, 5, 6, 7, 8, 9, 20)
-    chosen = choose.choose_linkages([middle, right, left])
-    assert [c["detections"][0] for c in chosen] == [1, 7]
-    greedy = choose.pack_greedily([left, middle, right])
-    assert [g["detections"][0] for g in greedy] == [4]
+    left, right = (1, 2, 3, 4, 5, 6), (7, 8, 9, 10, 11, 12)
+    middle, alone = (4, 5, 6, 7, 8, 9, 20), (0, 13, 14, 15, 16, 17)
+    found = linkages_of(middle, right, alone, left)
+    assert chosen_of(found) == [alone, left, right]
+    rivals = choose._rivals(found, choose.quality(found), np.array([True, True, False, True]))
+    assert [rival.detections for rival in choose.pack_greedily(rivals)] == [middle]
 
 
 def test_a_bad_fit_loses_against_a_good_one():
-    good, bad = link(1, 2, 3, 4, 5, 6), link(1, 2, 3, 4, 5, 6, 7, chi2=60.0)
-    assert choose.choose_linkages([bad, good]) == [good]
+    good, bad = (1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 5, 6, 7)
+    assert chosen_of(linkages_of(bad, good, chi2=[60.0, 6.0])) == [good]
+
+
+def test_of_equal_sets_the_better_fit_stays():
+    same = (1, 2, 3, 4, 5, 6)
+    chosen, _ = choose.choose_linkages(linkages_of(same, same, same, chi2=[7.0, 5.0, 6.0]))
+    assert chosen.chi2.tolist() == [5.0]
+
+
+def test_no_linkages_are_no_choice():
+    assert chosen_of(Linkages.join([])) == []
+
+
+def test_joined_linkages_keep_their_members():
+    a, b = linkages_of((1, 2, 3), (4, 5)), linkages_of((6, 7, 8, 9))
+    both = Linkages.join([a, b])
+    assert [both.members(k).tolist() for k in range(3)] == [[1, 2, 3], [4, 5], [6, 7, 8, 9]]
+    assert both.take(np.array([2, 0])).detections.tolist() == [6, 7, 8, 9, 1, 2, 3]
