@@ -203,10 +203,10 @@ class _Search:
         heliolinc.describe(states, owner, self.tracklets, (self.radius, floor), seen)
         if self.few:
             wide = np.float32(WIDER) * reach
-            find = partial(heliolinc.pairs_with, states, wanted, wide, WIDER * size)
+            find = partial(heliolinc.pairs_with, states, wanted, night, wide, WIDER * size)
             seekers = max(np.count_nonzero(wanted), 1) * WIDER**4
         else:
-            find = partial(heliolinc.pairs, states, keys, across, reach, size)
+            find = partial(heliolinc.pairs, states, keys, across, night, reach, size)
             seekers = 0.5 * n  # each pair counts for both
         step = n // SAMPLE if n > 8 * SAMPLE else 1
         found = _with_room(find, n, step)

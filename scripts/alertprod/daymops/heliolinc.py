@@ -102,11 +102,11 @@ def _distance2(a, b):
 
 
 @njit(cache=True)
-def _scan(s, low, high, states, across, limit, reach, found, count):
+def _scan(s, low, high, states, across, limit, night, reach, found, count):
     """Partners of state `s` among those from `low` to `high`."""
     mine = across[s]
     for t in range(low, high):
-        if abs(across[t] - mine) <= limit:
+        if abs(across[t] - mine) <= limit and night[t] != night[s]:
             d2 = _distance2(states[s], states[t])
             if d2 <= min(reach[s], reach[t]) ** 2 and count < found.shape[1]:
                 found[0, count], found[1, count] = s, t
@@ -125,7 +125,7 @@ def _seek(keys, t, key):
 
 
 @njit(cache=True)
-def pairs(states, keys, across, reach, size, step, found):
+def pairs(states, keys, across, night, reach, size, step, found):
     """Pairs of states no farther apart than the reach of either.
 
     Parameters
@@ -179,7 +179,7 @@ def pairs(states, keys, across, reach, size, step, found):
             base = ((keys[s] >> TURN_BITS) + (dz << SPEED_BITS) + dv) << TURN_BITS
             begin[c] = s + 1 if c == 0 else _seek(keys, begin[c], base + low)
             end[c] = _seek(keys, max(end[c], begin[c]), base + high + 1)
-            count = _scan(s, begin[c], end[c], states, across, wide, reach, found, count)
+            count = _scan(s, begin[c], end[c], states, across, wide, night, reach, found, count)
     return count
 
 
@@ -269,7 +269,7 @@ def passes(z, across, vz, speed, sieve):
 
 
 @njit(cache=True)
-def pairs_with(states, wanted, reach, size, step, found):
+def pairs_with(states, wanted, night, reach, size, step, found):
     """Pairs of states no farther apart than the reach of either, of which one is wanted.
 
     Parameters
