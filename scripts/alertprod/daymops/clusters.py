@@ -46,7 +46,8 @@ def find_clusters(window, options, claimed):
         for r, rdot in ring:
             if free is None:
                 free = _free(claimed, window.trk_start, window.trk_det)
-                # a few that were claimed since do no harm: their clusters are left out later
+                search.want(free)
+                # a few others that were claimed since do no harm: none of them is wanted
                 if not FEWER * len(active) < len(free) <= len(active):
                     active = free
                     search.offer(active)
@@ -70,7 +71,7 @@ def find_clusters(window, options, claimed):
 def _rate_errors(window):
     """Errors of the rates of tracklets [rad/day], from those of the places at both ends."""
     first, last = window.ends()
-    error = np.max(window.obs[:, [fit.SE, fit.SN]], axis=1)
+    error = np.maximum(window.obs[:, fit.SE], window.obs[:, fit.SN])
     days = window.obs[last, fit.TIME] - window.obs[first, fit.TIME]
     return np.hypot(error[first], error[last]) / days
 
@@ -101,7 +102,7 @@ class _Search:
             ERRORS * float(np.median(self.errors)) * self.scale,
         )
         self.rules = np.array([options["min_nights"], options["max_cluster"]])
-        self.tracklets = window.trk_night, window.wanted
+        self.tracklets = window.trk_night, window.wanted.copy()
         self.few = not window.wanted.all()
         self.floor: dict[float, float] = {}  # of each range
         self.middles = spheres.middles(window.obs, *window.ends(), window.epoch)
@@ -114,6 +115,12 @@ class _Search:
         size = 2 * len(window.trk_id) + 1
         self.room = np.empty((size, 7), dtype=np.float32), np.empty(size, dtype=np.int32)
         self.offers: list = []
+
+    def want(self, free):
+        """Let tracklets that are claimed not be wanted any more."""
+        claimed = np.ones(len(self.errors), dtype=np.bool_)
+        claimed[free] = False
+        self.tracklets[1][claimed] = False
 
     def offer(self, free):
         """Set out tracklets, those that can be far away first; the wanted ones, if few, apart."""

@@ -48,16 +48,23 @@ def observation_block(mjd_tai, ra, dec, ra_err, dec_err, obscode):
     if not isinstance(obscode, str):
         return _mixed_block(mjd_tai, (ra, dec, ra_err, dec_err), np.asarray(obscode))
     block = np.empty((len(mjd_tai), WIDTH))
+    if not len(mjd_tai):
+        return block
     unique, back = np.unique(mjd_tai, return_inverse=True)
     tdb = observer.tai_to_tdb(unique)
-    if len(unique):
-        place, _ = observer.observer_state(obscode, unique)
-        sun, sun_speed = observer.sun_state(tdb)
-        block[:, TIME] = tdb[back]
-        block[:, OX : OX + 3] = (place - sun)[back]
-        block[:, SX : SX + 3] = sun_speed[back]
+    place, _ = observer.observer_state(obscode, unique)
+    sun, sun_speed = observer.sun_state(tdb)
+    _stations(np.c_[tdb, place - sun, sun_speed], back, block)
     _directions(*(np.asarray(c, float) for c in (ra, dec, ra_err, dec_err)), block)
     return block
+
+
+@njit(cache=True)
+def _stations(rows, back, block):
+    """Fill in time, station and velocity of the Sun: one row of seven for each instant."""
+    for k in range(len(block)):
+        for c in range(7):
+            block[k, c] = rows[back[k], c]
 
 
 @njit(cache=True)
