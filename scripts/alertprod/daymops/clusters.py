@@ -10,7 +10,7 @@ from numba import njit
 from alertprod.daymops import agreement, fit, heliolinc, hypotheses, linkages, spheres
 
 FLOOR = 0.3  # au: nearer to the Earth the radius of clusters does not shrink
-CROWD = 1.5  # states within reach of one, itself among them; where there are more, the floor sinks
+CROWD = 1.3  # states within reach of one, itself among them; where there are more, the floor sinks
 ERRORS = 4.0  # of the rates, that the radius covers at least
 FASTER = 2.5  # errors of the rates, by which distant objects may seem too fast
 WIDER = 1.25  # reach of new tracklets, which are the only centres when a night is added
@@ -102,7 +102,7 @@ class _Search:
             ERRORS * float(np.median(self.errors)) * self.scale,
         )
         self.rules = np.array([options["min_nights"], options["max_cluster"]])
-        self.tracklets = window.trk_night, window.wanted.copy()
+        self.tracklets = window.trk_night.astype(np.int8), window.wanted.copy()
         self.few = not window.wanted.all()
         self.floor: dict[float, float] = {}  # of each range
         self.middles = spheres.middles(window.obs, *window.ends(), window.epoch)
@@ -198,22 +198,22 @@ class _Search:
     def _pairs(self, states, owner, r, again=False):
         """States, with owner, night, whether wanted, and reach of each; pairs of them.
 
-        Few wanted ones are the only centres: they reach farther, and nothing has to be sorted.
+        Few wanted ones are the only centres, and reach farther.
         """
         n, floor = len(states), self.floor.get(r, FLOOR)
-        size = self._size(states, floor)
-        if not self.few:
-            states, owner, keys, across = _in_order(states, owner, size)
+        if not (self.few or again):
+            states, owner = _in_order(states, owner)
         night, wanted, reach = seen = (
             np.empty(n, dtype=np.int8), np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.float32),
         )  # fmt: skip
         heliolinc.describe(states, owner, self.tracklets, (self.radius, floor), seen)
+        size = self._size(states, floor)
         if self.few:
             wide = np.float32(WIDER) * reach
             find = partial(heliolinc.pairs_with, states, wanted, night, wide, WIDER * size)
             seekers = max(np.count_nonzero(wanted), 1) * WIDER**4
         else:
-            find = partial(heliolinc.pairs, states, keys, across, night, reach, size)
+            find = partial(heliolinc.pairs, states, night, reach, size)
             seekers = 0.5 * n  # each pair counts for both
         step = n // SAMPLE if n > 8 * SAMPLE else 1
         found = _with_room(find, n, step)
@@ -227,17 +227,14 @@ class _Search:
         return states, owner, night, wanted, reach, found
 
 
-def _in_order(states, owner, size):
-    """States and owners in the order of `heliolinc.cells`; keys of these; velocities across."""
-    n = len(states)
-    keys = np.empty(n, dtype=np.int64)
-    heliolinc.cells(states, size, keys)
-    order = np.argsort(keys)
-    keys = keys[order]
-    heliolinc.settle_ties(keys, order)
-    ordered, across = np.empty((n, 7), dtype=np.float32), np.empty(n, dtype=np.float32)
-    heliolinc.arrange(states, order, ordered, across)
-    return ordered, owner[order], keys, across
+def _in_order(states, owner):
+    """States and owners in the order of z."""
+    keys, bits = np.empty(len(states), dtype=np.int64), len(states).bit_length()
+    heliolinc.rank(states, bits, keys)
+    keys.sort()
+    out = np.empty_like(states), np.empty_like(owner)
+    heliolinc.arrange((states, owner), keys, bits, out)
+    return out
 
 
 def _with_room(find, states, step):

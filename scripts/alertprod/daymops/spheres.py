@@ -34,15 +34,15 @@ ONE, TWO, THREE, FIVE, SEVEN, NINE = (np.float32(k) for k in (1, 2, 3, 5, 7, 9))
 
 @njit(cache=True)
 def middles(obs, first, last, epoch):
-    """What this module needs of tracklets; shape (n, `WIDTH`).
+    """What this module needs of tracklets, in single precision; shape (n, `WIDTH`).
 
     Time since the epoch, station and direction in the middle between the first and the last
     detection; how station and direction move; station times direction; square distance of the line
     of sight from the Sun, negative.
     """
-    out = np.empty((len(first), WIDTH))
+    out, row = np.empty((len(first), WIDTH), dtype=np.float32), np.empty(WIDTH)
     for k in range(len(first)):
-        a, b, row = obs[first[k]], obs[last[k]], out[k]
+        a, b = obs[first[k]], obs[last[k]]
         row[0] = 0.5 * (a[TIME] + b[TIME]) - epoch
         per = 1.0 / (b[TIME] - a[TIME])
         square = 0.0
@@ -57,12 +57,13 @@ def middles(obs, first, last, epoch):
             along += row[1 + c] * row[4 + c]
             distance2 += row[1 + c] ** 2
         row[13], row[14] = along, along * along - distance2
+        out[k] = row
     return out
 
 
 @njit(cache=True)
 def columns(rows, which):
-    """Some of the `middles` as columns in single precision, shape (`WIDTH`, n)."""
+    """Some of the `middles` as columns, shape (`WIDTH`, n)."""
     out = np.empty((WIDTH, len(which)), dtype=np.float32)
     for low in range(0, len(which), BLOCK):
         high = min(low + BLOCK, len(which))
