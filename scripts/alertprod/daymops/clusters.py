@@ -13,7 +13,7 @@ FLOOR = 0.3  # au: nearer to the Earth the radius of clusters does not shrink
 CROWD = 1.3  # states within reach of one, itself among them; where there are more, the floor sinks
 ERRORS = 4.0  # of the rates, that the radius covers at least
 FASTER = 2.5  # errors of the rates, by which distant objects may seem too fast
-WIDER = 1.25  # reach of new tracklets, which are the only centres when a night is added
+WIDER = 1.12  # reach of new tracklets, which are the only centres when a night is added
 FEWER = 0.98  # share of tracklets that are left, below which the others are left out at once
 SAMPLE = 700  # states that tell how crowded it is
 # of range beyond `hypotheses.NEAREST`, and of its rate over the circular speed
@@ -106,7 +106,7 @@ class _Search:
         self.few = not window.wanted.all()
         self.floor: dict[float, float] = {}  # of each range
         self.middles = spheres.middles(window.obs, *window.ends(), window.epoch)
-        self.slack = (FASTER * self.errors) ** 2
+        self.slack = ((FASTER * self.errors) ** 2).astype(np.float32)
         grid = np.concatenate(hypotheses.rings(options["zones"]))
         ranges, back = np.unique(grid[:, 0], return_inverse=True)
         swing = np.zeros(len(ranges))

@@ -5,9 +5,10 @@ inside the observer's): a tracklet becomes a position and a velocity. The second
 not a third dimension of the grid: it follows from the tracklet's own angular momentum,
 r'' = h^2/r^3 - GM/r^2. The state is carried to the reference epoch by Kepler motion.
 
-The kernels work on blocks of tracklets, column by column and without
-branches, so that the compiler makes vector instructions of them: square roots and divisions are
-most of the work. These are exact in every width, so the states do not depend on the processor.
+A tracklet is a place on the sky and its motion, both in the middle between its ends: nothing is
+left of the small differences that would ask for double precision. The kernels work on blocks of
+tracklets, column by column and without branches, so that the compiler makes vector instructions of
+them. These are exact in every width, so the states do not depend on the processor.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def farthest(tracklets, limits, slack, ranges, swing):
             along[k], aside[k], most[k] = row[13], row[14], 0.0
         for i in range(len(ranges)):
             r, d = ranges[i], swing[i]
-            bound = limits[0] ** 2 + 2.0 * GM / (r - d)
+            # a sphere inside is met nearer by, too, however fast a tracklet moves
+            bound = limits[0] ** 2 + 2.0 * GM / (r - d) if r > INSIDE else np.inf
             for k in range(m):
                 rho = math.sqrt(max(aside[k] + r * r, 0.0)) - along[k]
                 off = max(abs(rho - stand[k]) - d, 0.0)
@@ -236,27 +238,29 @@ def to_reference(tracklets, some, motion, limits, scale, sieve, out):
     found, rho, excess = cols[WIDTH : WIDTH + 6], cols[WIDTH + 6], cols[WIDTH + 7]
     given, number, slack = tracklets
     states, owner = out
+    most, least, unit = np.float32(limits[0] ** 2), np.float32(limits[1]), np.float32(scale)
     marked, axis, bits = sieve[0]
     half = 0.5 / sieve[1]
     for low in range(0, some, BLOCK):
         m = min(BLOCK, some - low)
-        cols[:WIDTH, :m] = given[:, low : low + m]
+        for c in range(WIDTH):
+            for k in range(m):
+                cols[c, k] = given[c, low + k]
         for sign in (1.0, -1.0):
             if sign < 0.0 and motion[0] > INSIDE:
                 continue
             _meet(work, m, motion, sign)
             for k in range(m):
-                allowed = limits[0] ** 2 + slack[low + k] * rho[k] ** 2
-                if not (excess[k] <= allowed and rho[k] >= limits[1]):
+                allowed = most + slack[low + k] * rho[k] * rho[k]
+                if not (excess[k] <= allowed and rho[k] >= least):
                     continue
+                u, v, w = found[3, k] * unit, found[4, k] * unit, found[5, k] * unit
                 if len(marked) and not heliolinc.passes(
-                    found[2, k], found[axis, k], found[5, k] * scale, found[axis + 3, k] * scale,
-                    (marked, bits, half),
-                ):  # fmt: skip
+                    found[2, k], found[axis, k], w, u if axis == 0 else v, (marked, bits, half)
+                ):
                     continue
-                for c in range(3):
-                    states[count, c] = found[c, k]
-                    states[count, 3 + c] = found[3 + c, k] * scale
+                states[count, 0], states[count, 1], states[count, 2] = found[:3, k]
+                states[count, 3], states[count, 4], states[count, 5] = u, v, w
                 states[count, 6], owner[count] = rho[k], number[low + k]
                 count += 1
     return count
