@@ -29,7 +29,8 @@ FALL_5 = tuple(1.0 / ((2 * k + 6) * (2 * k + 7)) for k in range(TERMS))
 def _stumpff(z):
     """Stumpff functions c0..c5 of z."""
     if abs(z) < 1.0:
-        # series of c4 and c5, from the last term on; all terms reach 1e-18 for |z| < 1
+        # series of c4 and c5, from the last term on; all terms reach 1e-18 for |z| < 1,
+        # five of them do for |z| < 0.05
         c4 = c5 = 1.0
         for k in range(TERMS - 1 if abs(z) > 0.05 else 3, -1, -1):
             c4 = 1.0 - z * FALL_4[k] * c4

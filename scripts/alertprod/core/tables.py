@@ -39,8 +39,12 @@ def take(table: Table, index) -> Table:
 
 def match(keys, wanted) -> np.ndarray:
     """Return for each of `wanted` the (last) row of `keys` that equals it, -1 where none does."""
-    place = {int(key): row for row, key in enumerate(keys)}
-    return np.array([place.get(int(key), -1) for key in wanted], dtype=np.int64)
+    keys, wanted = np.asarray(keys, dtype=np.int64), np.asarray(wanted, dtype=np.int64)
+    order = np.argsort(keys)
+    if np.any(np.diff(keys[order]) == 0):  # only equals ask for the slower sort
+        order = np.argsort(keys, kind="stable")
+    row = np.r_[order, -1][np.searchsorted(keys[order], wanted, side="right") - 1]
+    return np.where(np.r_[keys, 0][row] == wanted, row, -1)
 
 
 def sort_by(table: Table, *names: str) -> Table:

@@ -38,10 +38,11 @@ def find_clusters(window, options, claimed):
         starts, members (compressed), seeds (n, 6), spread (n,), mark (n,), in several portions:
         what the caller claims of one is left out of the next.
     """
-    search = _Search(window, options)
+    rings = hypotheses.rings(options["zones"])
+    search = _Search(window, options, np.concatenate(rings))
     salt = np.random.default_rng(20101).integers(1, 2**63, len(window.trk_id), dtype=np.uint64)
     active = np.arange(0)
-    for ring in hypotheses.rings(options["zones"]):
+    for ring in rings:
         parts, free = [], None
         for r, rdot in ring:
             if free is None:
@@ -90,7 +91,7 @@ def _free(claimed, trk_start, trk_det):
 class _Search:
     """The search for clusters of a window under one hypothesis after the other."""
 
-    def __init__(self, window, options):
+    def __init__(self, window, options, grid):
         au_day = 86400.0 / fit.observer.AU_KM
         self.limits = np.array([options["excess_speed_km_s"] * au_day, options["min_distance_au"]])
         self.scale = max(window.span, 1.0) / 4.0
@@ -107,12 +108,11 @@ class _Search:
         self.floor: dict[float, float] = {}  # of each range
         self.middles = spheres.middles(window.obs, *window.ends(), window.epoch)
         self.slack = ((FASTER * self.errors) ** 2).astype(np.float32)
-        grid = np.concatenate(hypotheses.rings(options["zones"]))
         ranges, back = np.unique(grid[:, 0], return_inverse=True)
         swing = np.zeros(len(ranges))
         np.maximum.at(swing, back, 0.5 * window.span * np.abs(grid[:, 1]))
         self.farthest = spheres.farthest(self.middles, self.limits, self.slack, ranges, swing)
-        size = 2 * len(window.trk_id) + 1
+        size = 2 * len(window.trk_id)
         self.room = np.empty((size, 7), dtype=np.float32), np.empty(size, dtype=np.int32)
         self.offers: list = []
 

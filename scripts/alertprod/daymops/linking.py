@@ -88,14 +88,11 @@ def take_up(window, linkages, options, claimed, held) -> Linkages:
     What they leave free, of tracklets as of linkages that hold no longer, may be linked anew: its
     tracklets are wanted beside those of the new nights.
     """
-    by_id = np.argsort(window.det["diaSourceId"])
-    ids = window.det["diaSourceId"][by_id]
-    place = np.minimum(np.searchsorted(ids, linkages["diaSourceId"]), len(ids) - 1)
-    rows = np.flatnonzero(ids[place] == linkages["diaSourceId"])
-    members = by_id[place[rows]]
+    member = tables.match(window.det["diaSourceId"], linkages["diaSourceId"])
     # detections of the window are in order of time
-    order = np.lexsort((members, linkages["linkageId"][rows]))
-    rows, members = rows[order], members[order]
+    rows = np.lexsort((member, linkages["linkageId"]))
+    rows = rows[member[rows] >= 0]
+    members = member[rows]
     number, first = np.unique(linkages["linkageId"][rows], return_index=True)
     rank = np.lexsort((number, -linkages["quality"][rows[first]]))
     start, index = segments(np.r_[first, len(rows)], rank)

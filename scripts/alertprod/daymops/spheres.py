@@ -224,7 +224,7 @@ def to_reference(tracklets, some, motion, limits, scale, sieve, out):
         What `heliolinc.mark` gave, if only states near the marked ones are of interest, else no
         bits; the size [au] that it was given.
     out : tuple of ndarray
-        Receive states, float32, shape (2 n + 1, 7): place, velocity times `scale`, and geocentric
+        Receive states, float32, shape (2 n, 7): place, velocity times `scale`, and geocentric
         distance, all in au; and the number of the tracklet of each.
 
     Returns

@@ -26,6 +26,7 @@ from alertprod.core.defaults import complete
 from alertprod.core.errors import BadInput
 from alertprod.core.stage import stage
 from alertprod.daymops.inputs import read_all
+from alertprod.daymops.linkages import segments
 from alertprod.daymops.singles import NEEDED, select_detections
 
 log = logging.getLogger(__name__)
@@ -339,9 +340,7 @@ def merge_pairs(unit, time, first, second, tolerance):
 
 
 def _reorder(starts, members, rms, order):
-    lengths = np.diff(starts)[order]
-    new = np.r_[0, np.cumsum(lengths)]
-    index = np.arange(new[-1]) - np.repeat(new[:-1] - starts[:-1][order], lengths)
+    new, index = segments(starts, order)
     return new, members[index], rms[order]
 
 
